@@ -1,0 +1,43 @@
+# Podium. `make help` lists what there is. PODIUM_HOME and PODIUM_CACHE move its state and its cache.
+PYTHON ?= python3.11
+RUN = @command -v $(PYTHON) >/dev/null || { echo "podium: $(PYTHON) is missing. Install it: apt-get install -y python3.11 python3.11-venv g++ make (or name another: make PYTHON=/path/to/python3.11 ...)"; exit 1; }; \
+	exec $(PYTHON) include/stack/bootstrap.py
+
+.DEFAULT_GOAL := help
+.PHONY: help setup up down status demo airflow test lint lock bench test-cluster
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: ## set up, start, and run the whole pipeline on real data; ends with a report
+	$(RUN) demo $(ARGS)
+
+setup: ## build every environment and fetch the jars; resumes when interrupted
+	$(RUN) setup
+
+up: ## start the platform (and set up what is missing)
+	$(RUN) up
+
+down: ## stop the platform and every pod
+	$(RUN) down
+
+status: ## show every service: state, health, memory, address
+	$(RUN) status
+
+airflow: ## Airflow's command line on the platform: make airflow ARGS="backfill create --help"
+	$(RUN) airflow $(ARGS)
+
+test: ## lint, then every test suite in its environment (ARGS="tests/stack" for some)
+	$(RUN) test $(ARGS)
+
+lint: ## ruff, mypy, import rules, fresh locks
+	$(RUN) lint
+
+lock: ## renew the lock files whose requirements have changed
+	$(RUN) lock
+
+bench: ## benchmarks: ratios measured in one run
+	$(RUN) bench
+
+test-cluster: ## the conformance suite against a real cluster: make test-cluster KUBECONFIG=FILE
+	$(RUN) test tests/devcluster --kubeconfig "$(KUBECONFIG)" $(ARGS)

@@ -1,0 +1,54 @@
+"""Features for the recommender and the demand forecast, from the events in the lake."""
+
+import datetime as dt
+
+from airflow.sdk import DAG
+from podium.assets import FEATURES, SALES
+from podium.dag_defaults import Tag, default_args
+from podium.operators.spark import PodiumSparkOperator
+from podium.platform import settings
+from podium.timetables import after
+
+DOC = """
+### What
+A Spark application makes `features.users`, `features.items`, `features.interactions` and `features.demand`, for each
+cutoff day in `features.cutoffs` of `include/config`. A feature sees only what lies strictly before its cutoff. Each
+cutoff's rows are replaced in one snapshot: running it again gives the same tables.
+
+### When
+Whenever `ingest_events` announces new intervals, and on `features.schedule`. By hand at any time.
+
+### Backfill
+    airflow backfill create --dag-id build_features --from-date 2026-01-01 --to-date 2026-01-31
+One run makes all cutoffs anew, so trigger the DAG once instead; new cutoffs go under `features.cutoffs` first.
+
+### When a task fails
+| task | means | do |
+| --- | --- | --- |
+| `build` | the application failed: the last lines of the driver's log are in the task's log | out of memory: raise `features.driver_memory`; the lake or the catalog out of reach: mend that; then clear the task. No table is half written |
+"""
+
+features = settings().features
+
+with DAG(
+    "build_features",
+    schedule=after(SALES, features.schedule),
+    catchup=False,
+    max_active_runs=1,
+    default_args=default_args(dt.timedelta(hours=2)),
+    tags=[Tag.FEATURES, Tag.RECOMMENDER],
+    doc_md=DOC,
+):
+    PodiumSparkOperator(
+        task_id="build",
+        image="features",
+        main="local:///app/include/jobs/features/main.py",
+        arguments=[
+            *("--cutoffs", ",".join(day.isoformat() for day in features.cutoffs)),
+            *("--timezone", settings().ingest.timezone),
+        ],
+        driver_cores=features.driver_cores,
+        driver_memory=features.driver_memory,
+        executors=features.executor_instances,
+        outlets=[FEATURES],
+    )

@@ -1,0 +1,82 @@
+"""Sales events from Kafka to the lake, exact by interval."""
+
+import datetime as dt
+from zoneinfo import ZoneInfo
+
+from airflow.sdk import DAG, CronDataIntervalTimetable
+from podium.assets import SALES
+from podium.dag_defaults import Tag, default_args
+from podium.operators.announce import AnnounceIntervalOperator
+from podium.operators.pod import PodiumPodOperator
+from podium.platform import settings
+from podium.templates import MACROS
+
+DOC = """
+### What
+Reads one interval of the topic exactly: every offset falls in exactly one interval, a re-run replaces its interval.
+Each record is checked against its contract; what breaks it goes to `sales.transactions_quarantine` with the reason,
+the rest to `sales.transactions`. Then Great Expectations judges the interval as a whole.
+
+### When
+On the schedule of `ingest` in `include/config`, once an interval is over. By hand: trigger with a logical date; the
+run takes the last interval that is over by then.
+
+### Backfill
+    airflow backfill create --dag-id ingest_events --from-date 2017-01-01T05:00:00Z --to-date 2017-12-31T05:00:00Z \\
+      --max-active-runs 3 --reprocess-behavior completed
+Its runs announce nothing one by one; the last to succeed announces them all, and features are built once.
+
+### When a task fails
+| task | means | do |
+| --- | --- | --- |
+| `ingest` | Kafka, the lake or the catalog is out of reach; or too many records break the contract; or retention has dropped part of the interval | read the reason in the task's last lines; mend it; clear the task. Nothing was committed, or the whole interval was |
+| `validate` | the interval as a whole looks wrong: the failed expectations are listed | look at the interval in `sales.transactions`; if the source is at fault, have it corrected and clear `ingest`; if the expectation is, correct the suite in `include/contracts` and clear `validate` |
+| `announce` | Airflow's API was out of reach | clear the task. Skipped is no failure: another run of the backfill announces, its log says which |
+"""
+
+ingest_settings = settings().ingest
+zone = ZoneInfo(ingest_settings.timezone)
+
+
+def midnight(day: dt.date) -> dt.datetime:
+    """The first instant of a day where the shops are."""
+    return dt.datetime.combine(day, dt.time(), zone)
+
+
+with DAG(
+    "ingest_events",
+    schedule=CronDataIntervalTimetable(ingest_settings.schedule, timezone=ingest_settings.timezone),
+    start_date=midnight(ingest_settings.start_date),
+    end_date=midnight(ingest_settings.end_date) if ingest_settings.end_date else None,
+    catchup=False,
+    max_active_runs=ingest_settings.max_active_runs,
+    default_args=default_args(dt.timedelta(hours=2)),
+    user_defined_macros=MACROS,
+    tags=[Tag.INGEST],
+    doc_md=DOC,
+):
+    interval = ["--start", "{{ interval_start(dag_run) }}", "--end", "{{ interval_end(dag_run) }}"]
+
+    ingest = PodiumPodOperator(
+        task_id="ingest",
+        image="ingest",
+        arguments=[
+            *("python", "-m", "include.jobs.ingest", "interval", "--topic", ingest_settings.topic),
+            *interval,
+            *("--run-id", "{{ run_id }}"),
+            *("--allowed-lateness", str(ingest_settings.allowed_lateness_s)),
+            *("--max-bad-fraction", str(ingest_settings.max_bad_fraction)),
+        ],
+        cpu="1",
+        memory="2Gi",
+    )
+    validate = PodiumPodOperator(
+        task_id="validate",
+        image="ingest",
+        arguments=["python", "-m", "include.jobs.ingest", "validate", *interval],
+        cpu="1",
+        memory="2Gi",
+    )
+    announce = AnnounceIntervalOperator(task_id="announce", asset=SALES, counted_by="ingest")
+
+    ingest >> validate >> announce

@@ -1,0 +1,360 @@
+"""The settings of one environment (`local`, `dev`, `staging`, `prod`).
+
+`load_settings()` reads `include/config/<environment>.yaml`. The environment is `PODIUM_ENV`, `local` when
+unset. Any key may be overridden by `PODIUM_<SECTION>__<KEY>`, for instance `PODIUM_PORTS__KAFKA=19092`.
+All of it is validated at once; an error names the file, the key and the mend.
+"""
+
+import datetime as dt
+import os
+from pathlib import Path
+from typing import Literal, Self
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+    YamlConfigSettingsSource,
+)
+
+CONFIG_DIR = Path(__file__).parent
+ENVIRONMENTS = ("local", "dev", "staging", "prod")
+
+Port = Field(ge=1024, le=65535)
+Fraction = Field(ge=0.0, le=1.0)
+
+
+class ConfigError(Exception):
+    """The configuration of an environment cannot be used; the text says which file, key and mend."""
+
+
+class Section(BaseModel):
+    """A part of the settings: immutable, and strict about unknown keys so that a typo never passes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Ports(Section):
+    """TCP ports of the embedded platform, all on 127.0.0.1."""
+
+    kafka: int = Port
+    kafka_controller: int = Port
+    s3: int = Port
+    s3_master: int = Port
+    s3_volume: int = Port
+    s3_filer: int = Port
+    s3_grpc: int = Port
+    s3_master_grpc: int = Port
+    s3_volume_grpc: int = Port
+    s3_filer_grpc: int = Port
+    postgres: int = Port
+    mlflow: int = Port
+    gateway: int = Port
+    gateway_admin: int = Port
+    kubernetes: int = Port
+    airflow: int = Port
+    airflow_log: int = Port
+    triggerer_log: int = Port
+    supervisor: int = Port
+
+    @model_validator(mode="after")
+    def _distinct(self) -> Self:
+        taken: dict[int, str] = {}
+        for name, port in self.model_dump().items():
+            if port in taken:
+                raise ValueError(f"{name} and {taken[port]} both use port {port}: give each its own")
+            taken[port] = name
+        return self
+
+
+class Endpoints(Section):
+    """Where the platform's services are. Empty in `local`, where they follow from the ports."""
+
+    kafka_bootstrap_servers: str = ""
+    s3_endpoint_url: str = ""
+    s3_region: str = "us-east-1"
+    lake_warehouse: str = "s3://lake/warehouse"
+    lake_catalog_uri: str = Field(default="", description="postgresql://host:port/database, without credentials")
+    mlflow_tracking_uri: str = ""
+    gateway_url: str = Field(default="", description="base address that inference requests go to")
+    metrics_url: str = Field(default="", description="Prometheus, or the proxy's admin address in local")
+
+
+class Toleration(Section):
+    """A toleration as Kubernetes has it."""
+
+    key: str
+    operator: Literal["Exists", "Equal"] = "Exists"
+    value: str | None = None
+    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
+
+
+class NodePool(Section):
+    """A named group of equal nodes."""
+
+    nodes: int = Field(ge=0, description="how many nodes the pool has at most")
+    node_selector: dict[str, str]
+    tolerations: tuple[Toleration, ...] = ()
+    cpu: str = Field(description="CPU of one node, as a Kubernetes quantity")
+    memory: str = Field(description="memory of one node, as a Kubernetes quantity")
+    gpus: int = Field(default=0, ge=0, description="GPUs of one node")
+    gpu_product: str | None = None
+    price_per_gpu_hour: float = Field(default=0.0, ge=0.0, description="US dollars")
+
+    @property
+    def total_gpus(self) -> int:
+        """GPUs of the whole pool: the slots of its Airflow pool."""
+        return self.nodes * self.gpus
+
+
+class Kubernetes(Section):
+    """The cluster that runs the work."""
+
+    namespace: str
+    service_account: str = "podium-jobs"
+    connection_id: str = "kubernetes_default"
+    platform_config_map: str = "podium-platform"
+    credentials_secret: str = "podium-credentials"
+    network_interface: str = Field(description="the interface that Horovod's ranks talk over, e.g. eth0")
+
+
+class Airflow(Section):
+    """How patient and how parallel Airflow is."""
+
+    parallelism: int = Field(ge=1)
+    retries: int = Field(ge=0)
+    retry_delay_s: float = Field(ge=0)
+    owner: str
+    task_heartbeat_timeout_s: int = Field(ge=10)
+    orphan_check_interval_s: int = Field(ge=5)
+
+
+class Ingest(Section):
+    """Events from Kafka to the lake."""
+
+    topic: str
+    partitions: int = Field(ge=1)
+    schedule: str = Field(description="cron expression of the intervals")
+    timezone: str = Field(description="time zone in which the schedule's boundaries lie")
+    start_date: dt.date
+    end_date: dt.date | None = None
+    max_active_runs: int = Field(ge=1)
+    allowed_lateness_s: int = Field(ge=0)
+    max_bad_fraction: float = Fraction
+
+    @field_validator("timezone")
+    @classmethod
+    def _known_timezone(cls, value: str) -> str:
+        try:
+            ZoneInfo(value)
+        except (ZoneInfoNotFoundError, ValueError) as error:
+            raise ValueError(f"{value!r} is no IANA time zone, for instance America/New_York") from error
+        return value
+
+
+class Features(Section):
+    """The Spark job that makes the feature tables."""
+
+    schedule: str | None = Field(default=None, description="cron, beside the asset that starts it; backfills need one")
+    cutoffs: tuple[dt.date, ...] = Field(min_length=1, description="first days of months, in the shop's time")
+    driver_cores: int = Field(ge=1)
+    driver_memory: str
+    executor_instances: int = Field(ge=0)
+
+    @field_validator("cutoffs")
+    @classmethod
+    def _months(cls, value: tuple[dt.date, ...]) -> tuple[dt.date, ...]:
+        if any(day.day != 1 for day in value) or list(value) != sorted(set(value)):
+            raise ValueError("cutoffs are first days of months, ascending, each once")
+        return value
+
+
+class Recommender(Section):
+    """Training and judging of the recommender."""
+
+    schedule: str | None = Field(default=None, description="cron, beside the asset that starts it; backfills need one")
+    model_name: str
+    experiment: str
+    node_pool: str
+    workers: int = Field(ge=1)
+    gpus_per_worker: int = Field(ge=0)
+    train_cutoffs: tuple[dt.date, ...] = Field(min_length=1)
+    validation_cutoff: dt.date
+    evaluation_cutoff: dt.date
+    epochs: int = Field(ge=1)
+    batch_size: int = Field(ge=1, description="rows a worker and step")
+    learning_rate: float = Field(gt=0)
+    seed: int
+    min_lift: float = Field(ge=0, description="how far the candidate must lie above each required baseline")
+    required_baselines: tuple[Literal["popularity", "own_frequency", "decayed_frequency"], ...]
+
+    @model_validator(mode="after")
+    def _no_leak(self) -> Self:
+        if max(self.train_cutoffs) >= self.validation_cutoff or self.validation_cutoff >= self.evaluation_cutoff:
+            raise ValueError(
+                "train_cutoffs must lie before validation_cutoff, and that before evaluation_cutoff: "
+                "otherwise the judged month leaks into training"
+            )
+        return self
+
+
+class RolloutStep(Section):
+    """One step of a canary."""
+
+    traffic_percent: int = Field(ge=1, le=100)
+    min_seconds: float = Field(ge=0, description="watch at least this long")
+    max_seconds: float = Field(gt=0, description="give up, and roll back, when there is no verdict by then")
+
+    @model_validator(mode="after")
+    def _order(self) -> Self:
+        if self.min_seconds > self.max_seconds:
+            raise ValueError(f"min_seconds {self.min_seconds} is more than max_seconds {self.max_seconds}")
+        return self
+
+
+class Rollout(Section):
+    """How a model reaches production, and when it is taken back."""
+
+    schedule: str | None = Field(default=None, description="cron, beside the asset that starts it; backfills need one")
+    inference_service: str
+    steps: tuple[RolloutStep, ...] = Field(min_length=1)
+    max_error_rate: float = Fraction
+    max_p99_ms: float = Field(gt=0)
+    min_requests: int = Field(ge=1, description="requests to the canary that a verdict needs, in each step")
+    poll_seconds: float = Field(gt=0)
+    metrics: Literal["envoy", "prometheus"]
+
+    @field_validator("steps")
+    @classmethod
+    def _ascending(cls, value: tuple[RolloutStep, ...]) -> tuple[RolloutStep, ...]:
+        shares = [step.traffic_percent for step in value]
+        if shares != sorted(set(shares)) or shares[-1] != 100:
+            raise ValueError(f"traffic_percent must rise from step to step and end at 100, not {shares}")
+        return value
+
+
+class Drift(Section):
+    """When the world has moved away from what a model has seen."""
+
+    schedule: str | None = None
+    p_value: float = Field(gt=0, lt=1)
+    min_drifted_fraction: float = Fraction
+    sample_size: int = Field(ge=100)
+    retrain: bool = Field(description="whether a drift event starts training")
+
+
+class Settings(BaseSettings):
+    """All settings of one environment. Read them with `load_settings()`."""
+
+    model_config = SettingsConfigDict(env_prefix="PODIUM_", env_nested_delimiter="__", frozen=True, extra="forbid")
+
+    env: Literal["local", "dev", "staging", "prod"]
+    kubernetes: Kubernetes
+    ports: Ports | None = None
+    endpoints: Endpoints = Endpoints()
+    airflow: Airflow
+    node_pools: dict[str, NodePool]
+    images: dict[str, str]
+    ingest: Ingest
+    features: Features
+    recommender: Recommender
+    rollout: Rollout
+    drift: Drift
+
+    @model_validator(mode="after")
+    def _pools_and_reach(self) -> Self:
+        if self.recommender.node_pool not in self.node_pools:
+            raise ValueError(
+                f"recommender.node_pool: no pool {self.recommender.node_pool!r} under node_pools "
+                f"(there are {', '.join(sorted(self.node_pools))})"
+            )
+        if self.ports is None and not all(
+            getattr(self.endpoints, name) for name in Endpoints.model_fields if name != "metrics_url"
+        ):
+            raise ValueError("endpoints: without ports (the embedded platform) every endpoint must be given")
+        return self
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Environment variables win over the file; nothing else is read."""
+        return (init_settings, env_settings, YamlConfigSettingsSource(settings_cls))
+
+    @property
+    def reach(self) -> Endpoints:
+        """The endpoints, with those of the embedded platform derived from its ports."""
+        if self.ports is None:
+            return self.endpoints
+        host = "127.0.0.1"
+        derived = {
+            "kafka_bootstrap_servers": f"{host}:{self.ports.kafka}",
+            "s3_endpoint_url": f"http://{host}:{self.ports.s3}",
+            "lake_catalog_uri": f"postgresql://{host}:{self.ports.postgres}/lake",
+            "mlflow_tracking_uri": f"http://{host}:{self.ports.mlflow}",
+            "gateway_url": f"http://{host}:{self.ports.gateway}",
+            "metrics_url": f"http://{host}:{self.ports.gateway_admin}",
+        }
+        given = {name: value for name, value in self.endpoints.model_dump().items() if value}
+        return Endpoints(**(derived | given))
+
+    def platform_environment(self) -> dict[str, str]:
+        """What the ConfigMap `podium-platform` holds: the environment of every job, without a secret."""
+        reach = self.reach
+        return {
+            "PODIUM_ENV": self.env,
+            "KAFKA_BOOTSTRAP_SERVERS": reach.kafka_bootstrap_servers,
+            "S3_ENDPOINT_URL": reach.s3_endpoint_url,
+            "AWS_REGION": reach.s3_region,
+            "LAKE_WAREHOUSE": reach.lake_warehouse,
+            "LAKE_CATALOG_URI": reach.lake_catalog_uri,
+            "MLFLOW_TRACKING_URI": reach.mlflow_tracking_uri,
+        }
+
+
+def load_settings(environment: str | None = None, directory: Path = CONFIG_DIR) -> Settings:
+    """Read and validate the settings of an environment.
+
+    :param environment: its name; default: `PODIUM_ENV`, else `local`.
+    :param directory: where the YAML files lie.
+    :raises ConfigError: unknown environment, unreadable file, or invalid values; all of them are listed.
+    """
+    name = environment or os.environ.get("PODIUM_ENV") or "local"
+    if name not in ENVIRONMENTS:
+        raise ConfigError(f"PODIUM_ENV={name!r} is no environment: use one of {', '.join(ENVIRONMENTS)}")
+    path = directory / f"{name}.yaml"
+    if not path.is_file():
+        raise ConfigError(f"{path}: there is no such file; restore it from the repository")
+
+    class _FromFile(Settings):
+        model_config = SettingsConfigDict(yaml_file=path)
+
+    try:
+        return _FromFile.model_validate({"env": name})
+    except ValidationError as error:
+        raise ConfigError(_explain(path, error)) from error
+    except (SettingsError, yaml.YAMLError, TypeError, OSError) as error:
+        raise ConfigError(f"{path}: cannot be read: {error}") from error
+
+
+def _explain(path: Path, error: ValidationError) -> str:
+    """One line a mistake: the key, what is wrong with it, what was found, and where a value may come from."""
+    lines = [f"{path}: {error.error_count()} mistake(s)"]
+    for item in error.errors(include_url=False, include_context=False):
+        keys = [str(part) for part in item["loc"]]
+        variable = "PODIUM_" + "__".join(key.upper() for key in keys)
+        found = "" if item["type"] in ("missing", "value_error") else f", found {item['input']!r}"
+        lines.append(f"  {'.'.join(keys) or 'as a whole'}: {item['msg']}{found}")
+        if keys and variable in os.environ:
+            lines.append(f"    (the value comes from {variable} in the environment: correct or unset it)")
+    lines.append("Correct the file (or the variable) and start again; nothing has been started.")
+    return "\n".join(lines)

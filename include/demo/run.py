@@ -1,0 +1,328 @@
+"""The course of the demonstration: produce, ingest, and watch the assets start all that follows."""
+
+import contextlib
+import datetime as dt
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import httpx
+from rich.console import Console
+
+from include.config import Settings
+from include.demo.airflow_api import FINISHED, AirflowApi, AirflowApiError, DagRun, TaskInstance
+from include.demo.cluster import SCRATCH, Cluster, PodFailedError
+from include.demo.memory import PeakMemory
+from include.demo.report import Outcome, write_report
+
+# In the order in which one starts the next.
+PIPELINE = ("ingest_events", "build_features", "train_recommender", "rollout_recommender", "check_drift")
+POLL_SECONDS = 1.0
+HEARTBEAT_SECONDS = 10.0
+START_PATIENCE_SECONDS = 180.0
+TRAFFIC_POD = "demo-shoppers"
+
+
+class DemoError(Exception):
+    """The demonstration cannot go on; the text says what failed, why, and what to do."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the demonstration runs on.
+
+    :param months: how many local months, from January 2017; 1 to 12.
+    :param households: how many households; None takes them all.
+    :param broken: how many broken records the shop slips in.
+    :param requests_per_second: how often the shop asks for recommendations while a model rolls out.
+    """
+
+    months: int = 12
+    households: int | None = None
+    broken: int = 1000
+    requests_per_second: int = 40
+
+
+@dataclass
+class Access:
+    """How to reach the running platform.
+
+    :param kubeconfig: the dev cluster's kubeconfig.
+    :param airflow_url: address of Airflow.
+    :param airflow_user: log-in name.
+    :param airflow_password: its password.
+    :param setup_s: seconds that set-up and start took before the demonstration proper.
+    """
+
+    kubeconfig: Path
+    airflow_url: str
+    airflow_user: str
+    airflow_password: str = field(repr=False)
+    setup_s: float = 0.0
+
+
+def add_months(day: dt.date, months: int) -> dt.date:
+    """The first day of the month that lies so many months after a day."""
+    count = day.year * 12 + day.month - 1 + months
+    return dt.date(count // 12, count % 12 + 1, 1)
+
+
+def month_bounds(day: dt.date, zone: ZoneInfo) -> tuple[dt.datetime, dt.datetime]:
+    """Start (included) and end (excluded) of the local month that a day lies in."""
+    first, following = add_months(day, 0), add_months(day, 1)
+    return dt.datetime.combine(first, dt.time(), zone), dt.datetime.combine(following, dt.time(), zone)
+
+
+def run(settings: Settings, home: Path, access: Access, output: Path, options: Options | None = None) -> None:
+    """Run the whole pipeline on a running platform, and write `report.json` and `report.html` into `output`.
+
+    :raises DemoError: when a run fails or does not start; the report is written all the same, with `ok` false.
+    """
+    options = options or Options()
+    console = Console(soft_wrap=True)
+    began = time.monotonic()
+    outcome = Outcome(settings=settings, setup_s=access.setup_s, began=dt.datetime.now(dt.UTC))
+    output.mkdir(parents=True, exist_ok=True)
+    try:
+        with (
+            PeakMemory(home) as memory,
+            Cluster(access.kubeconfig, settings) as cluster,
+            AirflowApi(access.airflow_url, access.airflow_user, access.airflow_password) as airflow,
+        ):
+            outcome.at_rest_mib = memory.peak_mib
+            try:
+                _Demo(settings, options, console, cluster, airflow, outcome).run()
+            except (AirflowApiError, httpx.HTTPError) as error:
+                raise DemoError(f"a service did not answer as it should: {error}. `make status` shows them") from error
+            finally:
+                outcome.peak_mib = memory.peak_mib
+                outcome.wall_s = access.setup_s + time.monotonic() - began
+    finally:
+        write_report(outcome, access, output, console)
+
+
+class _Demo:
+    """The steps of one demonstration."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        options: Options,
+        console: Console,
+        cluster: Cluster,
+        airflow: AirflowApi,
+        outcome: Outcome,
+    ) -> None:
+        self._settings, self._options, self._console = settings, options, console
+        self._cluster, self._airflow, self._outcome = cluster, airflow, outcome
+
+    def run(self) -> None:
+        self._produce()
+        self._wait_for_dags()
+        self._backfill()
+        with contextlib.ExitStack() as traffic:
+            self._watch(traffic)
+            self._collect()
+        self._ask_for_recommendations()
+        self._outcome.ok = True
+
+    def _say(self, text: str) -> None:
+        self._console.print(f"[{dt.datetime.now().astimezone():%H:%M:%S}] {text}", markup=False, highlight=False)
+
+    def _shop_arguments(self) -> list[str]:
+        limits = ["--months", str(self._options.months)]
+        if self._options.households is not None:
+            limits += ["--households", str(self._options.households)]
+        return limits
+
+    def _topic_arguments(self) -> list[str]:
+        return ["--topic", self._settings.ingest.topic, "--partitions", str(self._settings.ingest.partitions)]
+
+    def _produce(self) -> None:
+        self._say("the shop writes its products and households, and produces the year's events to Kafka")
+        try:
+            self._cluster.start("demo-reference", "ingest", ["reference"])
+            self._cluster.start(
+                "demo-produce",
+                "shop",
+                ["produce", *self._topic_arguments(), "--broken", str(self._options.broken), *self._shop_arguments()],
+            )
+            self._outcome.reference = self._cluster.result("demo-reference")
+            self._outcome.produced = self._cluster.result("demo-produce")
+        except PodFailedError as error:
+            raise DemoError(f"the simulated shop could not produce its events: {error}") from error
+        self._say(f"in the topic: {self._outcome.produced['total']:,} events")
+
+    def _wait_for_dags(self) -> None:
+        deadline = time.monotonic() + START_PATIENCE_SECONDS
+        while missing := set(PIPELINE) - self._airflow.dag_ids():
+            if errors := self._airflow.import_errors():
+                raise DemoError("Airflow cannot import a DAG file:\n  " + "\n  ".join(errors))
+            if time.monotonic() > deadline:
+                raise DemoError(
+                    f"Airflow has not parsed {', '.join(sorted(missing))} in {START_PATIENCE_SECONDS:.0f} s: "
+                    "see the dag-processor's log (`make status` names the folder)"
+                )
+            time.sleep(POLL_SECONDS)
+        for dag_id in PIPELINE:
+            self._airflow.unpause(dag_id)
+
+    def _backfill(self) -> None:
+        zone = ZoneInfo(self._settings.ingest.timezone)
+        first = self._settings.ingest.start_date
+        start, _ = month_bounds(first, zone)
+        end, _ = month_bounds(add_months(first, self._options.months - 1), zone)
+        if cancelled := self._airflow.cancel_backfills("ingest_events"):
+            self._say(f"{cancelled} backfill of an earlier, interrupted demonstration was cancelled")
+        self._airflow.backfill("ingest_events", start, end, self._settings.ingest.max_active_runs)
+        self._say(f"backfill of ingest_events: {self._options.months} monthly intervals from {start:%Y-%m}")
+
+    def _runs(self) -> dict[str, list[DagRun]]:
+        """The runs of this demonstration, by DAG: those queued or started since it began."""
+        began = self._outcome.began
+        return {
+            dag_id: [
+                run
+                for run in self._airflow.runs(dag_id)
+                if (run.start or run.queued_at or began) >= began or (run.queued_at or began) > began
+            ]
+            for dag_id in PIPELINE
+        }
+
+    def _watch(self, traffic: contextlib.ExitStack) -> None:
+        """Wait until every DAG has ended well; send requests from the moment that there is a service to ask."""
+        shopping = False
+        progress = _Progress(self._console, self._say)
+        last_change = time.monotonic()
+        expected = dict.fromkeys(PIPELINE, 1) | {"ingest_events": self._options.months}
+        with progress:
+            while True:
+                runs = self._runs()
+                self._outcome.runs = [run for dag_id in PIPELINE for run in runs[dag_id]]
+                if failed := [run for run in self._outcome.runs if run.state == "failed"]:
+                    raise DemoError(self._explain(failed[0]))
+                done = {dag_id: sum(run.state == "success" for run in runs[dag_id]) for dag_id in PIPELINE}
+                if progress.update(runs, expected):
+                    last_change = time.monotonic()
+                if all(done[dag_id] >= expected[dag_id] for dag_id in PIPELINE):
+                    return
+                active = any(run.state not in FINISHED for run in self._outcome.runs)
+                if not active and time.monotonic() - last_change > START_PATIENCE_SECONDS:
+                    waiting = [dag_id for dag_id in PIPELINE if done[dag_id] < expected[dag_id]]
+                    raise DemoError(
+                        f"nothing runs, yet {', '.join(waiting)} has not ended: the asset that starts it was not "
+                        "updated. See Assets in the Airflow UI, and the last task of the DAG before it."
+                    )
+                if not shopping and runs["rollout_recommender"]:
+                    service = self._settings.rollout.inference_service
+                    if self._cluster.inference_service_ready(service):
+                        shopping = True
+                        traffic.enter_context(self._cluster.running(TRAFFIC_POD, "shop", self._traffic_arguments()))
+                        self._say("a model answers: the shop starts to ask it for recommendations")
+                time.sleep(POLL_SECONDS)
+
+    def _service_url(self) -> str:
+        namespace, service = self._settings.kubernetes.namespace, self._settings.rollout.inference_service
+        return f"{self._settings.reach.gateway_url}/serving/{namespace}/{service}"
+
+    def _predict_url(self) -> str:
+        return f"{self._service_url()}/v1/models/{self._settings.recommender.model_name}:predict"
+
+    def _traffic_arguments(self) -> list[str]:
+        arguments = ["traffic", "--url", self._predict_url(), "--rate", str(self._options.requests_per_second)]
+        arguments += ["--out", f"{SCRATCH}/traffic.json"]
+        return [*arguments, *self._shop_arguments()[2:]]
+
+    def _explain(self, run: DagRun) -> str:
+        tasks = [task for task in self._airflow.tasks(run) if task.state in ("failed", "upstream_failed")]
+        lines = [f"{run.dag_id} {run.run_id} failed"]
+        for task in tasks:
+            if task.state == "failed":
+                lines += [f"  task {task.task_id}, try {task.try_number}; its log ends:"]
+                lines += [f"    {line}" for line in self._airflow.log_tail(task)]
+        lines.append(f"  What to do stands in the DAG's docs (Airflow UI, {run.dag_id}, Docs), task by task.")
+        return "\n".join(lines)
+
+    def _results(self, dag_id: str, task_id: str) -> list[dict[str, Any]]:
+        """What a task returned in each run that succeeded, in the order of their intervals."""
+        runs = [run for run in self._outcome.runs if run.dag_id == dag_id and run.state == "success"]
+        runs.sort(key=lambda run: run.data_interval_start or self._outcome.began)
+        results = [self._airflow.result(run, task_id) for run in runs]
+        if not results or not all(isinstance(result, dict) for result in results):
+            raise DemoError(f"{dag_id} succeeded, but task {task_id} returned no result: see its log in Airflow")
+        return results
+
+    def _collect(self) -> None:
+        outcome = self._outcome
+        outcome.intervals = self._results("ingest_events", "ingest")
+        outcome.features = self._results("build_features", "build")[-1]
+        outcome.training = self._results("train_recommender", "train")[-1]
+        outcome.gate = self._results("rollout_recommender", "gate")[-1]
+        outcome.rollout = self._results("rollout_recommender", "rollout")[-1]
+        outcome.drift = self._results("check_drift", "check")[-1]
+        outcome.events = self._airflow.asset_events(outcome.began)
+        tasks: list[TaskInstance] = [task for run in outcome.runs for task in self._airflow.tasks(run)]
+        outcome.tasks = tasks
+        read = sum(row["read"] for row in outcome.intervals)
+        kept = sum(row["accepted"] + row["quarantined"] for row in outcome.intervals)
+        if not outcome.produced["total"] == read == kept:
+            raise DemoError(
+                f"the counts do not add up: produced {outcome.produced['total']}, read {read}, "
+                f"accepted + quarantined {kept}. Compare the intervals in `ingest.intervals` of the report."
+            )
+
+    def _ask_for_recommendations(self) -> None:
+        outcome = self._outcome
+        body = {"instances": [{"household_id": 1228, "k": 5}]}
+        answer = httpx.post(self._predict_url(), json=body, timeout=10.0)
+        answer.raise_for_status()
+        outcome.sample = answer.json()
+        outcome.curl = (
+            f"curl -s {self._predict_url()} -H 'Content-Type: application/json' "
+            """-d '{"instances": [{"household_id": 1228, "k": 5}]}'"""
+        )
+
+
+class _Progress:
+    """Shows how far the DAGs are: a line at each change, and a sign of life in between."""
+
+    def __init__(self, console: Console, say: Any) -> None:
+        self._console, self._say = console, say
+        self._last: dict[str, str] = {}
+        self._spoke = time.monotonic()
+        self._status = console.status("starting")
+
+    def __enter__(self) -> None:
+        self._status.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._status.stop()
+
+    def update(self, runs: dict[str, list[DagRun]], expected: dict[str, int]) -> bool:
+        """Show the state; return whether anything has changed since the last call."""
+        now = {dag_id: self._describe(rows, expected[dag_id]) for dag_id, rows in runs.items() if rows}
+        changed = now != self._last
+        for dag_id, text in self._changes(now):
+            self._say(f"{dag_id}: {text}")
+        summary = ", ".join(f"{dag_id} {text}" for dag_id, text in now.items())
+        self._status.update(summary or "waiting for the first run")
+        if changed:
+            self._spoke = time.monotonic()
+        elif not self._console.is_terminal and time.monotonic() - self._spoke > HEARTBEAT_SECONDS:
+            self._say(f"… {summary}")
+            self._spoke = time.monotonic()
+        self._last = now
+        return changed
+
+    def _changes(self, now: dict[str, str]) -> Iterator[tuple[str, str]]:
+        yield from ((dag_id, text) for dag_id, text in now.items() if self._last.get(dag_id) != text)
+
+    @staticmethod
+    def _describe(runs: list[DagRun], expected: int) -> str:
+        done = sum(run.state == "success" for run in runs)
+        if expected > 1:
+            return f"{done} of {expected} intervals"
+        return "done" if done else runs[0].state

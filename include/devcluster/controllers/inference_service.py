@@ -1,0 +1,212 @@
+"""InferenceService (serving.kserve.io/v1beta1, Standard mode): predictor pods behind the gateway.
+
+Only ready canaries get their share, the rest is the stable predictor's (KServe's applyCanaryWeights). The status is
+written after the gateway has taken the configuration over: ``status.observedGeneration == metadata.generation`` means
+that the weights in ``spec.canary`` are in force for every canary whose ``canaryStatuses[].ready`` is true.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import logging
+from collections.abc import Mapping, Sequence
+
+from include.devcluster.controllers.client import KubeApi
+from include.devcluster.controllers.gateway import Backend, Endpoint, Service, cluster_name, service_url
+from include.devcluster.controllers.gateway_sync import GatewaySync
+from include.devcluster.controllers.informer import Informer
+from include.devcluster.controllers.objects import (
+    PODS,
+    Manifest,
+    Resource,
+    has_condition,
+    is_controlled_by,
+    is_deleting,
+    is_ready,
+    key_of,
+    labels_of,
+    phase,
+    utc_now,
+)
+from include.devcluster.controllers.predictors import (
+    APP_LABEL,
+    InvalidSpecError,
+    Predictor,
+    orphans,
+    pod_manifest,
+    predictors_of,
+    sort_pods,
+)
+from include.devcluster.controllers.reconciler import Controller, Key
+from include.devcluster.controllers.serving_status import invalid_status, status_of
+
+log = logging.getLogger(__name__)
+
+INFERENCE_SERVICES = Resource("serving.kserve.io", "v1beta1", "inferenceservices", "InferenceService")
+DRAIN_POLL_S = 0.5
+IDLE_BEFORE_DELETE_S = 1.0
+"""A drained pod must be idle this long: Envoy's threads take new routes over one after the other."""
+LONGEST_DRAIN_S = 60.0
+
+
+def backends_of(service: Manifest, predictors: Sequence[Predictor], pods: Sequence[Manifest]) -> tuple[Backend, ...]:
+    """The gateway's view: shares for the stable predictor and ready canaries, none for what is leaving."""
+    namespace, name = key_of(service)
+    sorted_pods = [sort_pods(predictor, pods) for predictor in predictors]
+    given = [p.traffic if s.ready else 0 for p, s in zip(predictors[1:], sorted_pods[1:], strict=True)]
+    standing_in = stand_in(service, predictors, pods)
+    weights = [0 if standing_in else 100 - sum(given), *given]
+    result = []
+    for predictor, sorting, weight in zip(predictors, sorted_pods, weights, strict=True):
+        serving = [_endpoint(pod, predictor.port, False) for pod in sorting.serving]
+        leaving = [_endpoint(pod, predictor.port, True) for pod in sorting.draining]
+        endpoints = tuple(e for e in serving + leaving if e is not None)
+        result.append(Backend(cluster_name(namespace, name, predictor.name), weight, endpoints))
+    left: dict[str, list[Endpoint]] = {}
+    for pod in orphans(predictors, pods):
+        endpoint = _endpoint(pod, _port(pod), pod not in standing_in)
+        if endpoint is not None:
+            left.setdefault(cluster_name(namespace, name, _predictor_of(name, pod)), []).append(endpoint)
+    for cluster, endpoints_left in sorted(left.items()):
+        serves = any(not endpoint.draining for endpoint in endpoints_left)
+        result.append(Backend(cluster, 100 - sum(given) if serves else 0, tuple(endpoints_left)))
+    return tuple(result)
+
+
+def stand_in(service: Manifest, predictors: Sequence[Predictor], pods: Sequence[Manifest]) -> list[Manifest]:
+    """Pods of the predictor that was stable before: they serve until the new stable predictor can.
+
+    KServe deletes them at once; the service would not answer until the new pods are ready.
+    """
+    before = ((service.get("status") or {}).get("components") or {}).get("predictor") or {}
+    if len(sort_pods(predictors[0], pods).serving) >= predictors[0].replicas:
+        return []
+    app = f"isvc.{before.get('latestReadyRevision')}"
+    return [pod for pod in orphans(predictors, pods) if labels_of(pod).get(APP_LABEL) == app and is_ready(pod)]
+
+
+def _predictor_of(service_name: str, pod: Manifest) -> str:
+    """The predictor's name in the name of the pod's workload, the inverse of ``workload_name``."""
+    workload = labels_of(pod).get(APP_LABEL, "").removeprefix("isvc.")
+    return workload.removeprefix(service_name).removesuffix("predictor").strip("-")
+
+
+def _endpoint(pod: Manifest, port: int, draining: bool) -> Endpoint | None:
+    # The address of a pod that has ended may be another pod's by now.
+    address = (pod.get("status") or {}).get("podIP") if phase(pod) == "Running" else None
+    return Endpoint(address, port, draining) if address else None
+
+
+def _port(pod: Manifest) -> int:
+    return Predictor("", "", {"spec": pod["spec"]}, 1, 0).port
+
+
+class InferenceServiceController(Controller):
+    """Makes pods, moves the gateway, deletes what has drained."""
+
+    resource = INFERENCE_SERVICES
+
+    def __init__(self, api: KubeApi, owners: Informer, pods: Informer, gateway: GatewaySync, gateway_url: str) -> None:
+        super().__init__(api, owners, pods)
+        self._gateway = gateway
+        self._gateway_url = gateway_url
+        self._leaving: dict[str, dt.datetime] = {}
+        self._idle: dict[str, dt.datetime] = {}
+        self._valid: dict[str, list[Predictor] | None] = {}
+        self._applying = asyncio.Lock()
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+        await asyncio.gather(self.owners.synced.wait(), self.pods.synced.wait())
+        # Routes of services that were deleted while no controller ran.
+        await self._apply_gateway()
+        await super().run()
+
+    async def gone(self, key: Key) -> None:
+        """Take the service's routes away; its pods go with it."""
+        await self._apply_gateway()
+
+    async def reconcile(self, owner: Manifest) -> float | None:
+        """Pods, gateway, status, then what drains."""
+        try:
+            predictors = predictors_of(owner)
+        except InvalidSpecError as error:
+            await self._write_status(owner, invalid_status(owner, str(error), utc_now()))
+            return None
+        pods = self.pods_of(owner)
+        sorted_pods = [sort_pods(predictor, pods) for predictor in predictors]
+        for predictor, sorting in zip(predictors, sorted_pods, strict=True):
+            for pod in sorting.dead:
+                await self.delete_pod(pod)
+            for name in sorting.missing:
+                await self.create_child(owner, PODS, pod_manifest(owner, predictor, name))
+        await self._apply_gateway()
+        url = service_url(self._gateway_url, *key_of(owner))
+        await self._write_status(owner, status_of(owner, predictors, sorted_pods, url, utc_now()))
+        leaving = [pod for sorting in sorted_pods for pod in sorting.draining] + orphans(predictors, pods)
+        staying = stand_in(owner, predictors, pods)
+        return await self._drain([pod for pod in leaving if pod not in staying and not is_deleting(pod)])
+
+    async def _apply_gateway(self) -> None:
+        """The gateway's configuration always follows from all services at once, as they are now."""
+        async with self._applying:
+            self._valid = {o["metadata"]["uid"]: self._valid.get(o["metadata"]["uid"]) for o in self.owners}
+            services = []
+            for owner in self.owners:
+                if is_deleting(owner):
+                    continue
+                if (valid := self._last_valid(owner)) is not None:
+                    pods = [pod for pod in self.pods if is_controlled_by(pod, owner)]
+                    services.append(Service(*key_of(owner), backends_of(owner, valid, pods)))
+            await self._gateway.apply(services)
+
+    def _last_valid(self, owner: Manifest) -> list[Predictor] | None:
+        """The service's predictors: those of its present spec, while that is invalid those of the last that was not."""
+        try:
+            self._valid[owner["metadata"]["uid"]] = predictors_of(owner)
+        except InvalidSpecError:
+            log.debug("InferenceService %s/%s: spec is invalid, keeping its routes", *key_of(owner))
+        return self._valid.get(owner["metadata"]["uid"])
+
+    async def _drain(self, pods: Sequence[Manifest]) -> float | None:
+        """Delete pods that have nothing in flight any more; returns when to look again."""
+        if not pods:
+            return None
+        active = await self._gateway.in_flight()
+        now = utc_now_exact()
+        for pod in pods:
+            uid = pod["metadata"]["uid"]
+            since = self._leaving.setdefault(uid, now)
+            if _requests(pod, active) and (now - since).total_seconds() < LONGEST_DRAIN_S:
+                self._idle.pop(uid, None)
+                continue
+            idle = self._idle.setdefault(uid, now)
+            if active is None or (now - idle).total_seconds() >= IDLE_BEFORE_DELETE_S:
+                await self.delete_pod(pod)
+                self._leaving.pop(uid, None)
+                self._idle.pop(uid, None)
+        return DRAIN_POLL_S
+
+    async def _write_status(self, owner: Manifest, status: Manifest) -> None:
+        await self.update_status(owner, status)
+        before = (owner.get("status") or {}).get("conditions") or []
+        for condition in status["conditions"]:
+            kind = condition["type"]
+            if kind == "Ready" and has_condition(before, kind) != (condition["status"] == "True"):
+                good = condition["status"] == "True"
+                text = f"InferenceService [{owner['metadata']['name']}] is {'Ready' if good else 'no longer Ready'}"
+                reason = "InferenceServiceReady" if good else "InferenceServiceNotReady"
+                await self.event(
+                    owner, "Normal" if good else "Warning", reason, f"{text} {condition.get('message', '')}"
+                )
+
+
+def _requests(pod: Manifest, active: Mapping[Endpoint, int] | None) -> int:
+    address = (pod.get("status") or {}).get("podIP")
+    return sum(count for endpoint, count in (active or {}).items() if endpoint.address == address)
+
+
+def utc_now_exact() -> dt.datetime:
+    """The present time, with its fraction of a second."""
+    return dt.datetime.now(dt.UTC)

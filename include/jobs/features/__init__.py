@@ -1,0 +1,5 @@
+"""The Spark job that turns events into feature tables: users, items, interactions, demand.
+
+`main` is what spark-submit runs, `history` knows what the lake holds, `compute` is the features themselves
+(DataFrames in, DataFrames out), `session` and `tables` are Spark's way to the lake.
+"""

@@ -1,0 +1,221 @@
+"""The features. Pure: DataFrames in, DataFrames out, the same rows whatever the order of the input.
+
+Point in time: a row of cutoff `c` sees purchases of local days strictly before `c`; only `label` looks ahead.
+Sums are taken over whole numbers (cents, weights in fixed point), because sums of floats depend on their order.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pyspark.sql import Column, DataFrame, SparkSession, Window
+from pyspark.sql import functions as F
+
+from include.jobs.features.history import Cutoff
+
+HALF_LIVES = (15, 30, 60, 90, 180)
+#: Weights are summed as multiples of this.
+_FIXED_POINT = 2**40
+
+
+@dataclass(frozen=True, slots=True)
+class Features:
+    """The feature tables, lazily."""
+
+    users: DataFrame
+    items: DataFrame
+    interactions: DataFrame
+
+
+def purchases(events: DataFrame, timezone: str) -> DataFrame:
+    """Events of `sales.transactions` as purchases: whole numbers, and the local day as `day`.
+
+    Spread by household: all work by household then needs no further shuffle.
+    """
+    return events.select(
+        "household_id",
+        "product_id",
+        "basket_id",
+        "store_id",
+        F.to_date(F.from_utc_timestamp("transaction_timestamp", timezone)).alias("day"),
+        "quantity",
+        _cents("sales_value").alias("cents"),
+        (_cents("retail_disc") + _cents("coupon_disc") + _cents("coupon_match_disc")).alias("discount_cents"),
+    ).repartition("household_id")
+
+
+def features(spark: SparkSession, bought: DataFrame, cutoffs: Sequence[Cutoff]) -> Features:
+    """Users, items and interactions at each cutoff, from `purchases`. Holds the interactions' core in the cache."""
+    days = _calendar(spark, bought, cutoffs)
+    pairs = _pairs(bought, days).persist()
+    users = _users(bought, pairs, days).persist()
+    items = _items(pairs).persist()
+    return Features(users, items, _interactions(pairs, users, items))
+
+
+def demand(bought: DataFrame, products: DataFrame, months: Sequence[str]) -> DataFrame:
+    """Units and revenue per local day, store and department, of the given months (ISO first days)."""
+    departments = products.select("product_id", F.coalesce("department", F.lit("UNKNOWN")).alias("department"))
+    return (
+        bought.withColumn("month", F.trunc("day", "month"))
+        .where(F.col("month").isin([F.lit(month).cast("date") for month in months]))
+        .join(F.broadcast(departments), "product_id", "left")
+        .fillna("UNKNOWN", ["department"])
+        # By basket first: counting baskets then needs no distinct, and the household keeps it free of a shuffle.
+        .groupBy("household_id", "basket_id", "month", "day", "store_id", "department")
+        .agg(*(F.sum(name).alias(name) for name in ("quantity", "cents", "discount_cents")))
+        .groupBy("month", "day", "store_id", "department")
+        .agg(
+            F.sum("quantity").alias("units"),
+            (F.sum("cents") / 100).alias("revenue"),
+            (F.sum("discount_cents") / 100).alias("discount"),
+            F.count("*").alias("baskets"),
+        )
+    )
+
+
+def _calendar(spark: SparkSession, bought: DataFrame, cutoffs: Sequence[Cutoff]) -> DataFrame:
+    """What every day means to every cutoff: a few thousand rows, so that nothing is computed a purchase.
+
+    `past` is 1 before the cutoff and 0 in the label month; `age` (days) and what follows from it are null and 0 in
+    the label month. `label` is 1 there, 0 before, and null where the label month is not complete.
+    """
+    rows = ", ".join(
+        f"(DATE'{cutoff.day}', DATE'{cutoff.label_end}', {str(cutoff.labelled).lower()})" for cutoff in cutoffs
+    )
+    wanted = spark.sql(f"SELECT * FROM VALUES {rows} AS t(cutoff, label_end, labelled)")
+    past = F.col("day") < F.col("cutoff")
+    aged = (
+        bought.select("day")
+        .distinct()
+        .join(F.broadcast(wanted), F.col("day") < F.col("label_end"))
+        .withColumn("age", F.when(past, F.datediff("cutoff", "day")))
+    )
+    return F.broadcast(
+        aged.select(
+            "day",
+            "cutoff",
+            "age",
+            past.cast("int").alias("past"),
+            F.coalesce(F.col("age") <= 30, F.lit(False)).cast("int").alias("past_30"),
+            F.coalesce(F.col("age") <= 90, F.lit(False)).cast("int").alias("past_90"),
+            F.when(F.col("labelled"), (~past).cast("int")).alias("label"),
+            *(_weight(half_life).alias(f"weight_{half_life}") for half_life in HALF_LIVES),
+        )
+    )
+
+
+def _pairs(bought: DataFrame, days: DataFrame) -> DataFrame:
+    """One row per cutoff, household and product bought before it: what these two alone tell."""
+    # A product counts once a basket, however many lines it has there.
+    lines = bought.groupBy("household_id", "product_id", "basket_id").agg(
+        F.min("day").alias("day"), F.sum("quantity").alias("quantity"), F.sum("cents").alias("cents")
+    )
+    return (
+        lines.join(days, "day")
+        .groupBy("cutoff", "household_id", "product_id")
+        .agg(
+            F.sum("past").cast("int").alias("purchases"),
+            F.sum(F.col("quantity") * F.col("past")).alias("quantity"),
+            F.sum(F.col("cents") * F.col("past")).alias("cents"),
+            F.min("age").alias("days_since_last"),
+            F.max("age").alias("days_since_first"),
+            *((F.sum(f"weight_{half}") / _FIXED_POINT).alias(f"decay_{half}") for half in HALF_LIVES),
+            F.sum("past_30").cast("int").alias("purchases_30"),
+            F.sum("past_90").cast("int").alias("purchases_90"),
+            F.max("label").alias("label"),
+        )
+        .where("purchases > 0")
+        # Sorted here, while rows are narrow; the joins and the write keep the order.
+        .sortWithinPartitions("cutoff", "household_id", "product_id")
+    )
+
+
+def _users(bought: DataFrame, pairs: DataFrame, days: DataFrame) -> DataFrame:
+    baskets = bought.groupBy("household_id", "basket_id").agg(
+        F.min("day").alias("day"), F.sum("cents").alias("cents"), F.sum("discount_cents").alias("discount_cents")
+    )
+    of_baskets = (
+        baskets.join(days.where("past = 1"), "day")
+        .groupBy("cutoff", "household_id")
+        .agg(
+            F.count("*").cast("int").alias("baskets"),
+            (F.sum("cents") / 100).alias("spend"),
+            (F.sum("cents") / F.count("*") / 100).alias("mean_basket_value"),
+            (F.sum("discount_cents") / 100).alias("discount"),
+            F.min("age").alias("days_since_last"),
+            F.max("age").alias("days_since_first"),
+            F.sum("past_30").cast("int").alias("baskets_30"),
+            F.sum("past_90").cast("int").alias("baskets_90"),
+            (F.sum(F.col("cents") * F.col("past_90")) / 100).alias("spend_90"),
+        )
+    )
+    of_pairs = pairs.groupBy("cutoff", "household_id").agg(
+        F.count("*").cast("int").alias("products"),
+        (F.count_if(F.col("purchases") > 1) / F.count("*")).alias("repeat_share"),
+    )
+    return of_baskets.join(of_pairs, ["cutoff", "household_id"]).withColumn("mean_gap_days", _mean_gap("baskets"))
+
+
+def _items(pairs: DataFrame) -> DataFrame:
+    of_pairs = pairs.groupBy("cutoff", "product_id").agg(
+        F.count("*").cast("int").alias("households"),
+        F.sum("purchases").cast("int").alias("purchases"),
+        F.sum("purchases_30").cast("int").alias("purchases_30"),
+        F.sum("purchases_90").cast("int").alias("purchases_90"),
+        F.sum("quantity").alias("quantity"),
+        (F.sum("cents") / 100).alias("spend"),
+        (F.sum("cents") / F.greatest(F.sum("quantity"), F.lit(1)) / 100).alias("price_mean"),
+        (F.count_if(F.col("purchases") > 1) / F.count("*")).alias("repeat_share"),
+        F.min("days_since_last").alias("days_since_last"),
+        F.max("days_since_first").alias("days_since_first"),
+    )
+    # Ties are broken by number, so that ranks are the same in every run.
+    by_popularity = Window.partitionBy("cutoff").orderBy(F.desc("households"), F.desc("purchases"), "product_id")
+    return of_pairs.withColumn("popularity_rank", F.row_number().over(by_popularity)).withColumn("trend", _trend())
+
+
+def _interactions(pairs: DataFrame, users: DataFrame, items: DataFrame) -> DataFrame:
+    of_users = users.select(
+        "cutoff",
+        "household_id",
+        F.col("baskets").alias("user_baskets"),
+        F.col("products").alias("user_products"),
+        F.col("days_since_last").alias("user_days_since_last"),
+    )
+    of_items = items.select(
+        "cutoff",
+        "product_id",
+        F.col("households").alias("item_households"),
+        F.col("purchases_30").alias("item_purchases_30"),
+        F.col("purchases_90").alias("item_purchases_90"),
+        F.col("trend").alias("item_trend"),
+    )
+    return (
+        pairs.withColumn("spend", F.col("cents") / 100)
+        .withColumn("mean_gap_days", _mean_gap("purchases"))
+        .join(F.broadcast(of_users), ["cutoff", "household_id"])
+        .join(F.broadcast(of_items), ["cutoff", "product_id"])
+    )
+
+
+def _cents(name: str) -> Column:
+    # Not `round`: Spark takes that through decimal text, which is a hundred times slower.
+    return F.rint(F.col(name) * 100).cast("long")
+
+
+def _weight(half_life: int) -> Column:
+    """`0.5 ** (age / half_life)` in fixed point, ages in days."""
+    weight = F.rint(F.pow(F.lit(0.5), F.col("age") / half_life) * _FIXED_POINT).cast("long")
+    return F.coalesce(weight, F.lit(0).cast("long"))
+
+
+def _mean_gap(count: str) -> Column:
+    """Mean days between purchases; null of a single one."""
+    return F.when(F.col(count) > 1, (F.col("days_since_first") - F.col("days_since_last")) / (F.col(count) - 1))
+
+
+def _trend() -> Column:
+    """Log of the rate of the last 30 days over that of the 60 days before, smoothed so that nothing means 0."""
+    recent = (F.col("purchases_30") + 1) / 30
+    before = (F.col("purchases_90") - F.col("purchases_30") + 2) / 60
+    return F.log(recent / before)

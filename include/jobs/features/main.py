@@ -1,0 +1,97 @@
+"""Build the feature tables: what spark-submit runs in the features image.
+
+The last line of the log is `PODIUM_RESULT {…}`; the same JSON goes to `--result`, because a Spark application has
+no side-car that would collect it.
+"""
+
+import argparse
+import datetime as dt
+import logging
+import os
+import sys
+import time
+from typing import Any
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
+
+from pyspark.sql import DataFrame, SparkSession
+
+from include.jobs.features import compute
+from include.jobs.features.history import complete_months, judge_cutoffs
+from include.jobs.features.session import lake_session
+from include.jobs.features.tables import (
+    DEMAND,
+    INTERACTIONS,
+    ITEMS,
+    USERS,
+    read_events,
+    read_products,
+    replace_partitions,
+)
+from include.jobs.lake.connections import Connections
+from include.jobs.lake.errors import run_main
+from include.jobs.lake.result import write_object, write_result
+
+
+def main() -> None:
+    """Parse the command line, build the tables, leave the result."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cutoffs", required=True, help="first days of local months, comma-separated")
+    parser.add_argument("--timezone", default="America/New_York", help="the shop's time zone (IANA name)")
+    parser.add_argument("--result", help="address of the result; default by application name, in the lake's bucket")
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    logging.getLogger("py4j").setLevel(logging.WARNING)
+    days = [dt.date.fromisoformat(text) for text in arguments.cutoffs.split(",")]
+    connections = Connections.from_environment()
+    begun = time.monotonic()
+    spark = lake_session(connections)
+    try:
+        name = spark.sparkContext.appName
+        tables = build(spark, days, ZoneInfo(arguments.timezone))
+    finally:
+        spark.stop()
+    result = {"tables": tables, "seconds": round(time.monotonic() - begun, 3), "cutoffs": [str(day) for day in days]}
+    bucket = urlsplit(connections.warehouse).netloc
+    write_object(arguments.result or f"s3://{bucket}/results/features/{name}.json", result, connections)
+    write_result(result)
+
+
+def build(spark: SparkSession, days: list[dt.date], zone: ZoneInfo) -> dict[str, Any]:
+    """Build all feature tables at the given cutoffs.
+
+    Returns:
+        Rows, snapshot id and seconds of each table, and the snapshot of the events that they were made from.
+
+    Raises:
+        HistoryError: closed intervals do not cover a cutoff's past.
+        LakeError: a source table is missing.
+    """
+    events = read_events(spark)
+    cutoffs = judge_cutoffs(days, events.ledger, zone)
+    summary = {
+        "podium.run-id": os.environ.get("PODIUM_RUN_ID") or "manual",
+        "podium.source-snapshot": str(events.snapshot_id),
+    }
+    bought = compute.purchases(events.rows, zone.key).persist()
+    made = compute.features(spark, bought, cutoffs)
+    months = [str(month) for month in complete_months(events.ledger, zone)]
+    demand = compute.demand(bought, read_products(spark), months)
+    written = {
+        INTERACTIONS.name: replace_partitions(spark, INTERACTIONS, made.interactions, summary),
+        USERS.name: replace_partitions(spark, USERS, _sorted(made.users, "household_id"), summary),
+        ITEMS.name: replace_partitions(spark, ITEMS, _sorted(made.items, "product_id"), summary),
+        DEMAND.name: replace_partitions(
+            spark, DEMAND, demand.coalesce(1).sortWithinPartitions("month", "day", "store_id", "department"), summary
+        ),
+    }
+    return written | {"sales.transactions": {"snapshot_id": events.snapshot_id}}
+
+
+def _sorted(rows: DataFrame, key: str) -> DataFrame:
+    """Few rows in one file a cutoff, in order."""
+    return rows.coalesce(1).sortWithinPartitions("cutoff", key)
+
+
+if __name__ == "__main__":
+    run_main(main)

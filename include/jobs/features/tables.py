@@ -1,0 +1,199 @@
+"""The feature tables: their columns, and replacing partitions of them in one snapshot."""
+
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pyspark.sql import DataFrame, SparkSession
+
+from include.jobs.lake.connections import CATALOG_NAME
+from include.jobs.lake.errors import LakeError
+from include.jobs.lake.ledger import Ledger
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureTable:
+    """A feature table: its columns in order (Spark SQL types), and the column it is partitioned by."""
+
+    name: str
+    partition: str
+    columns: Mapping[str, str]
+
+
+USERS = FeatureTable(
+    "features.users",
+    "cutoff",
+    {
+        "cutoff": "date",
+        "household_id": "bigint",
+        "baskets": "int",
+        "products": "int",
+        "spend": "double",
+        "mean_basket_value": "double",
+        "discount": "double",
+        "days_since_last": "int",
+        "days_since_first": "int",
+        "mean_gap_days": "double",
+        "baskets_30": "int",
+        "baskets_90": "int",
+        "spend_90": "double",
+        "repeat_share": "double",
+    },
+)
+
+ITEMS = FeatureTable(
+    "features.items",
+    "cutoff",
+    {
+        "cutoff": "date",
+        "product_id": "bigint",
+        "households": "int",
+        "purchases": "int",
+        "purchases_30": "int",
+        "purchases_90": "int",
+        "quantity": "bigint",
+        "spend": "double",
+        "price_mean": "double",
+        "repeat_share": "double",
+        "days_since_last": "int",
+        "days_since_first": "int",
+        "trend": "double",
+        "popularity_rank": "int",
+    },
+)
+
+INTERACTIONS = FeatureTable(
+    "features.interactions",
+    "cutoff",
+    {
+        "cutoff": "date",
+        "household_id": "bigint",
+        "product_id": "bigint",
+        "purchases": "int",
+        "quantity": "bigint",
+        "spend": "double",
+        "days_since_last": "int",
+        "days_since_first": "int",
+        "mean_gap_days": "double",
+        "decay_15": "double",
+        "decay_30": "double",
+        "decay_60": "double",
+        "decay_90": "double",
+        "decay_180": "double",
+        "purchases_30": "int",
+        "purchases_90": "int",
+        "user_baskets": "int",
+        "user_products": "int",
+        "user_days_since_last": "int",
+        "item_households": "int",
+        "item_purchases_30": "int",
+        "item_purchases_90": "int",
+        "item_trend": "double",
+        "label": "int",
+    },
+)
+
+DEMAND = FeatureTable(
+    "features.demand",
+    "month",
+    {
+        "month": "date",
+        "day": "date",
+        "store_id": "bigint",
+        "department": "string",
+        "units": "bigint",
+        "revenue": "double",
+        "discount": "double",
+        "baskets": "int",
+    },
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Events:
+    """`sales.transactions` as of one snapshot, with the ledger of that table."""
+
+    rows: DataFrame
+    snapshot_id: int
+    ledger: Ledger
+
+
+def read_events(spark: SparkSession) -> Events:
+    """Read the events, pinned to the snapshot that is current now.
+
+    Raises:
+        LakeError: the table does not exist or has no snapshot.
+    """
+    table = _load(spark, "sales.transactions")
+    snapshot = table.currentSnapshot()
+    if snapshot is None:
+        raise LakeError("table sales.transactions is empty: ingest intervals first")
+    # Rows and ledger come from the same state of the table.
+    rows = spark.read.option("versionAsOf", snapshot.snapshotId()).table(f"{CATALOG_NAME}.sales.transactions")
+    return Events(rows, snapshot.snapshotId(), Ledger.from_properties(dict(table.properties())))
+
+
+def read_products(spark: SparkSession) -> DataFrame:
+    """The products of the reference data.
+
+    Raises:
+        LakeError: the table does not exist.
+    """
+    _load(spark, "reference.products")
+    return spark.table(f"{CATALOG_NAME}.reference.products")
+
+
+def replace_partitions(
+    spark: SparkSession, table: FeatureTable, rows: DataFrame, summary: Mapping[str, str]
+) -> dict[str, Any]:
+    """Make `rows` the whole content of the partitions that they fall in, in one snapshot.
+
+    Rows are written in their order within partitions; those of one table partition should lie together.
+
+    Returns:
+        `{rows, snapshot_id, seconds}` of this write.
+    """
+    begun = time.monotonic()
+    name = f"{CATALOG_NAME}.{table.name}"
+    _create(spark, table)
+    writer = rows.select(*(rows[column].cast(kind) for column, kind in table.columns.items())).writeTo(name)
+    for key, value in summary.items():
+        writer = writer.option(f"snapshot-property.{key}", value)
+    writer.overwritePartitions()
+    snapshot = _load(spark, table.name).currentSnapshot()
+    added = int(snapshot.summary().get("added-records") or 0)
+    seconds = round(time.monotonic() - begun, 3)
+    log.info("%s: %d rows in %.1f s", table.name, added, seconds)
+    return {"rows": added, "snapshot_id": snapshot.snapshotId(), "seconds": seconds}
+
+
+def _load(spark: SparkSession, name: str) -> Any:
+    """A table as Iceberg's own Java object: its metadata in one look, where Spark SQL would run a job for each.
+
+    Raises:
+        LakeError: it does not exist.
+    """
+    if not spark.catalog.tableExists(f"{CATALOG_NAME}.{name}"):
+        raise LakeError(
+            f"table {name} is not in the lake: run the job that makes it first (the ingest image's 'interval' for "
+            "sales.transactions, its 'reference' for reference.products)"
+        )
+    java: Any = spark._jvm
+    return java.org.apache.iceberg.spark.Spark3Util.loadIcebergTable(spark._jsparkSession, f"{CATALOG_NAME}.{name}")
+
+
+def _create(spark: SparkSession, table: FeatureTable) -> None:
+    namespace = table.name.rpartition(".")[0]
+    spark.sql(f"CREATE NAMESPACE IF NOT EXISTS {CATALOG_NAME}.{namespace}")
+    columns = ", ".join(f"{column} {kind}" for column, kind in table.columns.items())
+    # Rows come spread by household and sorted: no shuffle by partition value before the write.
+    spark.sql(
+        f"CREATE TABLE IF NOT EXISTS {CATALOG_NAME}.{table.name} ({columns}) USING iceberg "
+        f"PARTITIONED BY ({table.partition}) TBLPROPERTIES ('write.distribution-mode'='none', "
+        "'write.parquet.compression-codec'='zstd', 'write.metadata.delete-after-commit.enabled'='true', "
+        "'write.metadata.previous-versions-max'='50')"
+    )

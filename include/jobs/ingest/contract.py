@@ -1,0 +1,208 @@
+"""The contract of an event, read from `include/contracts`, and the check of one record against it.
+
+This is the authority on good and broken and gives the reason. `check` does the same on whole batches, faster.
+"""
+
+import datetime as dt
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, Self, TypeVar
+
+import orjson
+import yaml
+
+from include.jobs.lake.errors import JobError
+
+CONTRACTS_DIR = Path(__file__).parents[2] / "contracts"
+
+FieldType = Literal["integer", "number", "string", "timestamp"]
+Value = int | float | str | dt.datetime
+
+_Number = TypeVar("_Number", int, float)
+_TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", re.ASCII)
+
+
+class ContractError(JobError):
+    """A contract file cannot be used."""
+
+
+class Reason(StrEnum):
+    """Why a record is broken. The first that holds, in this order, is recorded."""
+
+    OVERSIZED = "oversized"
+    BAD_ENCODING = "bad_encoding"
+    NOT_JSON = "not_json"
+    NOT_AN_OBJECT = "not_an_object"
+    UNKNOWN_VERSION = "unknown_version"
+    MISSING_FIELD = "missing_field"
+    WRONG_TYPE = "wrong_type"
+    IMPOSSIBLE_VALUE = "impossible_value"
+    WRONG_KEY = "wrong_key"
+
+
+class BrokenRecordError(Exception):
+    """A record breaks its contract: `reason`, and `detail` for a person."""
+
+    def __init__(self, reason: Reason, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+        self.detail = detail
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One field: its type and bounds. Bounds of a string are its length."""
+
+    name: str
+    type: FieldType
+    minimum: int | float | dt.datetime
+    maximum: int | float | dt.datetime
+
+    @classmethod
+    def from_yaml(cls, item: Mapping[str, Any]) -> Self:
+        """Read a field; every field has both bounds, so that nothing unbounded reaches a column."""
+        kind: FieldType = item["type"]
+        if kind == "string":
+            return cls(item["name"], kind, item["min_length"], item["max_length"])
+        if kind == "timestamp":
+            return cls(item["name"], kind, parse_timestamp(item["minimum"]), parse_timestamp(item["maximum"]))
+        if kind not in ("integer", "number"):
+            raise ValueError(f"type {kind!r} of field {item['name']} is not integer, number, string or timestamp")
+        return cls(item["name"], kind, item["minimum"], item["maximum"])
+
+    def check(self, value: object) -> Value:
+        """The value as the column takes it.
+
+        Raises:
+            BrokenRecordError: wrong type or out of bounds.
+        """
+        if self.type == "integer":
+            if type(value) is not int:
+                raise self._wrong_type(value)
+            return self._bounded(value)
+        if self.type == "number":
+            if type(value) is not int and type(value) is not float:
+                raise self._wrong_type(value)
+            return float(self._bounded(value))
+        if type(value) is not str:
+            raise self._wrong_type(value)
+        if self.type == "string":
+            if not self.minimum <= len(value) <= self.maximum:  # type: ignore[operator]
+                raise self._impossible(f"has {len(value)} characters")
+            return value
+        try:
+            moment = parse_timestamp(value)
+        except ValueError:
+            raise self._impossible(f"{value[:40]!r} is no UTC time like 2017-01-01T11:53:26Z") from None
+        if not self.minimum <= moment <= self.maximum:  # type: ignore[operator]
+            raise self._impossible(value)
+        return moment
+
+    def _bounded(self, value: _Number) -> _Number:
+        if not self.minimum <= value <= self.maximum:  # type: ignore[operator]
+            raise self._impossible(repr(value)[:40])
+        return value
+
+    def _wrong_type(self, value: object) -> BrokenRecordError:
+        return BrokenRecordError(Reason.WRONG_TYPE, f"{self.name} is {type(value).__name__}, not {self.type}")
+
+    def _impossible(self, what: str) -> BrokenRecordError:
+        return BrokenRecordError(
+            Reason.IMPOSSIBLE_VALUE, f"{self.name} {what}; allowed {self.minimum} to {self.maximum}"
+        )
+
+
+@dataclass(frozen=True)
+class Contract:
+    """What a good record is."""
+
+    name: str
+    version: int
+    version_field: str
+    key_field: str
+    max_bytes: int
+    fields: tuple[Field, ...]
+
+    @classmethod
+    def load(cls, name: str = "transactions.v1") -> Self:
+        """Read `include/contracts/<name>.yaml`.
+
+        Raises:
+            ContractError: the file is missing or not a contract.
+        """
+        path = CONTRACTS_DIR / f"{name}.yaml"
+        try:
+            data = yaml.safe_load(path.read_text(encoding="utf-8"))
+            return cls(
+                name=data["name"],
+                version=data["version"],
+                version_field=data["version_field"],
+                key_field=data["key_field"],
+                max_bytes=data["max_bytes"],
+                fields=tuple(Field.from_yaml(item) for item in data["fields"]),
+            )
+        except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError) as error:
+            raise ContractError(f"contract {path} cannot be used: {type(error).__name__}: {error}") from error
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """The fields' names, in column order."""
+        return tuple(field.name for field in self.fields)
+
+    @cached_property
+    def key_index(self) -> int:
+        """Where the key's field stands in `names`."""
+        return self.names.index(self.key_field)
+
+    def check(self, key: bytes | None, value: bytes | None) -> tuple[Value, ...]:
+        """The record's values in column order.
+
+        Raises:
+            BrokenRecordError: it breaks the contract.
+        """
+        data = self._parse(value)
+        version = data.get(self.version_field)
+        if version is not None and version != self.version:
+            raise BrokenRecordError(
+                Reason.UNKNOWN_VERSION, f"{self.version_field} {version!r:.40}, known {self.version}"
+            )
+        missing = [name for name in self.names if data.get(name) is None]
+        if missing:
+            raise BrokenRecordError(Reason.MISSING_FIELD, ", ".join(missing))
+        values = tuple(field.check(data[field.name]) for field in self.fields)
+        expected = str(values[self.key_index]).encode()
+        if key != expected:
+            raise BrokenRecordError(Reason.WRONG_KEY, f"key {key!r:.60}, but {self.key_field} {expected.decode()}")
+        return values
+
+    def _parse(self, value: bytes | None) -> dict[str, Any]:
+        if value is None:
+            raise BrokenRecordError(Reason.NOT_JSON, "no value")
+        if len(value) > self.max_bytes:
+            raise BrokenRecordError(Reason.OVERSIZED, f"{len(value)} bytes, allowed {self.max_bytes}")
+        try:
+            value.decode()
+        except UnicodeDecodeError as error:
+            raise BrokenRecordError(Reason.BAD_ENCODING, f"not UTF-8 at byte {error.start}") from None
+        try:
+            data = orjson.loads(value)
+        except orjson.JSONDecodeError as error:
+            raise BrokenRecordError(Reason.NOT_JSON, str(error)) from None
+        if not isinstance(data, dict):
+            raise BrokenRecordError(Reason.NOT_AN_OBJECT, f"a JSON {type(data).__name__}")
+        return data
+
+
+def parse_timestamp(text: str) -> dt.datetime:
+    """Parse `YYYY-MM-DDTHH:MM:SSZ`.
+
+    Raises:
+        ValueError: any other form, or no such moment.
+    """
+    if not _TIMESTAMP.fullmatch(text):
+        raise ValueError(f"{text[:40]!r} is not YYYY-MM-DDTHH:MM:SSZ")
+    return dt.datetime.fromisoformat(text)

@@ -1,0 +1,127 @@
+"""The suite of expectations on an interval, read from `include/contracts`, and the judging of rows by it."""
+
+import logging
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self
+
+import yaml
+
+from include.jobs.ingest.contract import CONTRACTS_DIR, ContractError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# Read when the package is imported: judging data must not talk to anybody.
+os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
+
+
+@dataclass(frozen=True, slots=True)
+class Suite:
+    """A suite: expectations as data, with `$name` where a value of the interval goes."""
+
+    name: str
+    sample_rows: int
+    expectations: tuple[dict[str, Any], ...]
+
+    @classmethod
+    def load(cls, name: str = "transactions") -> Self:
+        """Read `include/contracts/<name>.expectations.yaml`.
+
+        Raises:
+            ContractError: the file is missing or not a suite.
+        """
+        path = CONTRACTS_DIR / f"{name}.expectations.yaml"
+        try:
+            data = yaml.safe_load(path.read_text(encoding="utf-8"))
+            expectations = tuple(
+                {"type": item["type"], "kwargs": dict(item["kwargs"])} for item in data["expectations"]
+            )
+            return cls(data["name"], data["sample_rows"], expectations)
+        except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError) as error:
+            raise ContractError(f"suite {path} cannot be used: {type(error).__name__}: {error}") from error
+
+    @property
+    def columns(self) -> list[str]:
+        """The columns that the suite looks at, sorted."""
+        found: set[str] = set()
+        for item in self.expectations:
+            kwargs = item["kwargs"]
+            found.update(kwargs.get("column_list", ()), [kwargs["column"]] if "column" in kwargs else ())
+        return sorted(found)
+
+    def judge(self, rows: "pd.DataFrame", values: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Judge rows; `values` fill the suite's `$name`s.
+
+        Returns:
+            One entry per expectation: `{expectation, column, success, expected, observed}`.
+
+        Raises:
+            ContractError: the suite names an expectation or value that does not exist.
+        """
+        logging.getLogger("great_expectations").setLevel(logging.WARNING)
+        # Imported here, because it takes seconds: the rest of the image must not pay for it.
+        import great_expectations as gx
+        from great_expectations.core.expectation_suite import ExpectationSuite
+        from great_expectations.expectations.expectation_configuration import ExpectationConfiguration
+
+        try:
+            filled = [(item["type"], _fill(item["kwargs"], values)) for item in self.expectations]
+            suite = ExpectationSuite(
+                name=self.name,
+                expectations=[
+                    ExpectationConfiguration(type=kind, kwargs=kwargs).to_domain_obj() for kind, kwargs in filled
+                ],
+            )
+        except Exception as error:  # its own errors have no common base
+            raise ContractError(f"suite {self.name} of {CONTRACTS_DIR} cannot be used: {error}") from error
+        context = gx.get_context(mode="ephemeral")
+        context.variables.progress_bars = {"globally": False}  # type: ignore[assignment]
+        source = context.data_sources.add_pandas("interval")
+        batch = source.add_dataframe_asset("rows").add_batch_definition_whole_dataframe("all")
+        outcome = batch.get_batch({"dataframe": rows}).validate(suite, result_format="SUMMARY")
+        return [_entry(result.to_json_dict()) for result in outcome.results]
+
+
+def _fill(value: Any, values: Mapping[str, Any]) -> Any:
+    if isinstance(value, str) and value.startswith("$"):
+        return values[value[1:]]
+    if isinstance(value, dict):
+        return {key: _fill(item, values) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_fill(item, values) for item in value]
+    return value
+
+
+def _entry(result: Mapping[str, Any]) -> dict[str, Any]:
+    configuration, outcome = result["expectation_config"], result["result"]
+    kwargs = {k: v for k, v in configuration["kwargs"].items() if k not in ("batch_id", "column", "column_list")}
+    trouble = [item["exception_message"] for item in _exceptions(result.get("exception_info", {}))]
+    keys = ("observed_value", "unexpected_count", "unexpected_percent", "partial_unexpected_list")
+    return {
+        "expectation": configuration["type"],
+        "column": configuration["kwargs"].get("column") or configuration["kwargs"].get("column_list"),
+        "success": bool(result["success"]),
+        "expected": _plain(kwargs),
+        "observed": {key: _plain(outcome[key]) for key in keys if key in outcome}
+        | ({"error": trouble} if trouble else {}),
+    }
+
+
+def _plain(value: Any) -> Any:
+    """As JSON has it: NumPy's numbers as Python's, times as text."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if hasattr(value, "isoformat"):
+        return value.isoformat()
+    value = value.item() if hasattr(value, "item") else value
+    return value if value is None or isinstance(value, (bool, int, float, str)) else str(value)
+
+
+def _exceptions(info: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Exceptions of one expectation: GX gives one, or one a metric."""
+    entries = [info] if "raised_exception" in info else list(info.values())
+    return [entry for entry in entries if entry.get("raised_exception")]

@@ -1,0 +1,233 @@
+"""One interval from Kafka to the lake: plan, read, check, write, commit."""
+
+import datetime as dt
+import logging
+import time
+from collections import Counter
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyiceberg.catalog.sql import SqlCatalog
+from pyiceberg.table import Table
+
+from include.jobs.ingest.check import Checked, Records, check_batch
+from include.jobs.ingest.contract import Contract
+from include.jobs.ingest.plan import fits, plan
+from include.jobs.ingest.topic import Topic
+from include.jobs.lake.catalog import ensure_table
+from include.jobs.lake.errors import JobError
+from include.jobs.lake.intervals import IntervalWriter, replace_interval
+from include.jobs.lake.ledger import Counts, Interval, IntervalRecord, Ledger, OffsetRange, iso
+from include.jobs.lake.tables import QUARANTINE, TRANSACTIONS
+
+log = logging.getLogger(__name__)
+
+_PROGRESS_S = 5.0
+_MAX_PLANS = 5
+
+
+class TooManyBadRecordsError(JobError):
+    """More of the interval breaks its contract than is allowed."""
+
+
+class PlanOutdatedError(JobError):
+    """Another run closed a neighbouring interval meanwhile, so that the planned offsets no longer fit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What to ingest, and how strictly."""
+
+    interval: Interval
+    run_id: str
+    lateness: dt.timedelta
+    max_bad_fraction: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Written:
+    counts: Counts
+    reasons: Counter[str]
+    days: Counter[str]
+    accepted: IntervalWriter
+    quarantined: IntervalWriter
+
+
+def ingest(catalog: SqlCatalog, topic: Topic, contract: Contract, request: Request) -> dict[str, Any]:
+    """Make the interval's rows those of its offset ranges, and close it. Safe to repeat.
+
+    Returns:
+        The job's result: counts, ranges, snapshot ids, seconds.
+
+    Raises:
+        TooManyBadRecordsError: nothing was committed.
+        PlanOutdatedError: other runs kept closing neighbours meanwhile.
+        JobError: see `plan`, `Topic`, `replace_interval`.
+    """
+    begun = time.monotonic()
+    events, quarantine = ensure_table(catalog, TRANSACTIONS), ensure_table(catalog, QUARANTINE)
+    for attempt in range(1, _MAX_PLANS + 1):
+        view = topic.view(request.interval)
+        ledger = Ledger.from_properties(events.properties)
+        rerun = ledger.get(request.interval) is not None
+        ranges = plan(request.interval, ledger, view, dt.datetime.now(dt.UTC), request.lateness)
+        written = _write(events, quarantine, topic, contract, request, ranges)
+        _enough_good(request, topic.name, written)
+        record = IntervalRecord(
+            request.interval, topic.name, view.topic_id, ranges, written.counts, request.run_id, dt.datetime.now(dt.UTC)
+        )
+        try:
+            snapshot_id = _commit(catalog, request, record, written)
+        except PlanOutdatedError:
+            if attempt == _MAX_PLANS:
+                raise
+            log.info("a neighbour of %s was closed meanwhile: planning again", request.interval)
+            events = ensure_table(catalog, TRANSACTIONS)
+            continue
+        break
+    seconds = time.monotonic() - begun
+    return _result(record, written, snapshot_id, rerun=rerun, seconds=seconds)
+
+
+def _write(
+    events: Table,
+    quarantine: Table,
+    topic: Topic,
+    contract: Contract,
+    request: Request,
+    ranges: Mapping[int, OffsetRange],
+) -> _Written:
+    start = request.interval.start
+    expected = sum(len(span) for span in ranges.values())
+    log.info("interval %s: up to %d records in %s", request.interval, expected, _ranges(ranges))
+    reasons: Counter[str] = Counter()
+    days: Counter[str] = Counter()
+    read = 0
+    reported = time.monotonic()
+    accepted_schema, quarantined_schema = TRANSACTIONS.arrow_schema, QUARANTINE.arrow_schema
+    with ExitStack() as stack:
+        accepted = stack.enter_context(IntervalWriter(events, start, accepted_schema))
+        quarantined = stack.enter_context(IntervalWriter(quarantine, start, quarantined_schema))
+        for records in topic.read(ranges):
+            checked = check_batch(contract, records.keys, records.values)
+            good = _accepted(records, checked, start, accepted_schema)
+            days.update(_per_day(good))
+            accepted.write(good)
+            quarantined.write(_quarantined(records, checked, request, quarantined_schema))
+            reasons.update(broken.reason.value for broken in checked.broken)
+            read += len(records)
+            if time.monotonic() - reported > _PROGRESS_S:
+                reported = time.monotonic()
+                log.info("read %d of up to %d records", read, expected)
+    return _Written(Counts(read, accepted.rows, quarantined.rows), reasons, days, accepted, quarantined)
+
+
+def _enough_good(request: Request, topic: str, written: _Written) -> None:
+    counts = written.counts
+    if counts.quarantined <= request.max_bad_fraction * counts.read:
+        return
+    written.accepted.discard()
+    written.quarantined.discard()
+    reasons = ", ".join(f"{count} {reason}" for reason, count in written.reasons.most_common())
+    raise TooManyBadRecordsError(
+        f"interval {request.interval} of topic {topic}: {counts.quarantined} of {counts.read} records break the "
+        f"contract ({reasons}), allowed is a fraction of {request.max_bad_fraction}. Nothing was committed. Mend the "
+        "producer, or raise settings.ingest.max_bad_fraction if they are to go to quarantine"
+    )
+
+
+def _commit(catalog: SqlCatalog, request: Request, record: IntervalRecord, written: _Written) -> int:
+    def check(table: Table) -> None:
+        if not fits(request.interval, Ledger.from_properties(table.properties), record.ranges):
+            raise PlanOutdatedError(
+                f"interval {request.interval}: other runs closed its neighbours {_MAX_PLANS} times while it was read. "
+                "Run it again when fewer intervals run at once"
+            )
+
+    check(catalog.load_table(TRANSACTIONS.identifier))
+    start = request.interval.start
+    summary = {"podium.run-id": request.run_id, "podium.interval-start": iso(start)}
+    # Two tables cannot commit together. Quarantine goes first, because the commit of the accepted rows is what
+    # closes the interval: a crash in between leaves it open, and the next run replaces both.
+    replace_interval(catalog, QUARANTINE.identifier, start, written.quarantined.files, summary=summary)
+    return replace_interval(
+        catalog,
+        TRANSACTIONS.identifier,
+        start,
+        written.accepted.files,
+        summary=summary,
+        properties={record.key: record.to_json()},
+        check=check,
+    )
+
+
+def _accepted(records: Records, checked: Checked, start: dt.datetime, schema: pa.Schema) -> pa.RecordBatch:
+    columns = _origin(records, checked.good, start) | checked.columns
+    return _batch(columns, len(checked.good), schema)
+
+
+def _quarantined(records: Records, checked: Checked, request: Request, schema: pa.Schema) -> pa.RecordBatch:
+    places = [broken.index for broken in checked.broken]
+    columns = _origin(records, places, request.interval.start) | {
+        "key": pa.array([records.keys[place] for place in places], pa.large_binary()),
+        "value": pa.array([records.values[place] for place in places], pa.large_binary()),
+        "reason": pa.array([broken.reason.value for broken in checked.broken], pa.string()),
+        "detail": pa.array([broken.detail for broken in checked.broken], pa.string()),
+        "run_id": pa.repeat(pa.scalar(request.run_id), len(places)),
+    }
+    return _batch(columns, len(places), schema)
+
+
+def _per_day(accepted: pa.RecordBatch) -> dict[str, int]:
+    """Rows by UTC day of their event time."""
+    counts = pc.value_counts(accepted.column("event_time").cast(pa.date32()))
+    return {row["values"].isoformat(): row["counts"] for row in counts.to_pylist()}
+
+
+def _origin(records: Records, places: list[int], start: dt.datetime) -> dict[str, pa.Array]:
+    """The columns that tell where a record came from."""
+
+    def take(values: list[int], kind: pa.DataType) -> pa.Array:
+        whole = pa.array(values, kind)
+        return whole if len(places) == len(values) else whole.take(pa.array(places, pa.int64()))
+
+    return {
+        "interval_start": pa.repeat(pa.scalar(start, pa.timestamp("us", "UTC")), len(places)),
+        "kafka_partition": take(records.partitions, pa.int32()),
+        "kafka_offset": take(records.offsets, pa.int64()),
+        "event_time": take(records.times, pa.int64()).cast(pa.timestamp("ms", "UTC")),
+    }
+
+
+def _batch(columns: Mapping[str, pa.Array], rows: int, schema: pa.Schema) -> pa.RecordBatch:
+    if rows == 0:
+        return pa.RecordBatch.from_pylist([], schema=schema)
+    return pa.RecordBatch.from_arrays([columns[item.name].cast(item.type) for item in schema], schema=schema)
+
+
+def _ranges(ranges: Mapping[int, OffsetRange]) -> dict[str, list[int]]:
+    return {str(number): [span.start, span.end] for number, span in sorted(ranges.items())}
+
+
+def _result(
+    record: IntervalRecord, written: _Written, snapshot_id: int, *, rerun: bool, seconds: float
+) -> dict[str, Any]:
+    counts = record.counts
+    return {
+        "read": counts.read,
+        "accepted": counts.accepted,
+        "quarantined": counts.quarantined,
+        "reasons": dict(sorted(written.reasons.items())),
+        "events_per_day": dict(sorted(written.days.items())),
+        "seconds": round(seconds, 3),
+        "rows_per_s": round(counts.read / seconds),
+        "snapshot_id": snapshot_id,
+        "interval_start": iso(record.interval.start),
+        "interval_end": iso(record.interval.end),
+        "ranges": _ranges(record.ranges),
+        "rerun": rerun,
+    }

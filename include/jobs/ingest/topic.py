@@ -1,0 +1,206 @@
+"""One Kafka topic: what it holds for an interval, and reading explicit offset ranges. No consumer group, no commit."""
+
+import datetime as dt
+import importlib
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from types import TracebackType
+from typing import Any, Self
+
+from confluent_kafka import (
+    Consumer,
+    IsolationLevel,
+    KafkaError,
+    KafkaException,
+    TopicCollection,
+    TopicPartition,
+)
+
+from include.jobs.ingest.check import Records
+from include.jobs.ingest.plan import PartitionView, TopicView
+from include.jobs.lake.errors import JobError
+from include.jobs.lake.ledger import Interval, OffsetRange
+
+# Any: the package's types do not export OffsetSpec, which its documentation tells to import from here.
+_admin: Any = importlib.import_module("confluent_kafka.admin")
+
+_REQUEST_TIMEOUT_S = 30.0
+_POLL_TIMEOUT_S = 0.1
+#: Messages of a batch: large enough for the vectorised check, small enough for memory.
+_BATCH = 20_000
+_STALL_S = 60.0
+
+
+class KafkaUnavailableError(JobError):
+    """Kafka does not answer."""
+
+
+class TopicMissingError(JobError):
+    """The topic does not exist."""
+
+
+class TopicStalledError(JobError):
+    """Records that the topic says it holds do not arrive."""
+
+
+class Topic:
+    """A topic of a Kafka cluster, as a context manager."""
+
+    def __init__(self, bootstrap_servers: str, name: str) -> None:
+        self.name = name
+        self._servers = bootstrap_servers
+        common: dict[str, str | int | float | bool] = {"bootstrap.servers": bootstrap_servers, "log_level": 3}
+        self._admin = _admin.AdminClient(common)
+        self._consumer = Consumer(
+            {
+                **common,
+                # Required by the client; with explicit assignment and no commits no group is ever joined.
+                "group.id": f"podium-ingest-{uuid.uuid4()}",
+                "enable.auto.commit": False,
+                "enable.auto.offset.store": False,
+                "enable.partition.eof": True,
+                "isolation.level": "read_committed",
+                # An offset that vanished must be an error, never a silent jump.
+                "auto.offset.reset": "error",
+                # What is fetched past the end of a range is for nothing.
+                "queued.max.messages.kbytes": 16_384,
+                "fetch.message.max.bytes": 1_048_576,
+            }
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._consumer.close()
+
+    def view(self, interval: Interval) -> TopicView:
+        """What Kafka says of the topic, for an interval.
+
+        Raises:
+            KafkaUnavailableError: no broker answers.
+            TopicMissingError: no such topic.
+        """
+        topic_id, numbers = self._describe()
+        low = self._offsets(numbers, _admin.OffsetSpec.earliest())
+        # The high watermark is taken before the times: a record that lands in between then lies past it.
+        high = self._offsets(numbers, _admin.OffsetSpec.latest())
+        at_start = self._offsets(numbers, _admin.OffsetSpec.for_timestamp(_milliseconds(interval.start)))
+        at_end = self._offsets(numbers, _admin.OffsetSpec.for_timestamp(_milliseconds(interval.end)))
+        views = {}
+        for number in numbers:
+            floor, ceiling = low[number], high[number]
+            views[number] = PartitionView(
+                low=max(floor, 0),
+                high=max(ceiling, 0),
+                at_start=_within(at_start[number], ceiling),
+                at_end=_within(at_end[number], ceiling),
+                low_time=self._time_at(number, floor) if 0 < floor < ceiling else None,
+            )
+        return TopicView(self.name, topic_id, views)
+
+    def read(self, ranges: Mapping[int, OffsetRange]) -> Iterator[Records]:
+        """The records of the ranges, in batches; each partition in its order.
+
+        Raises:
+            TopicStalledError: nothing arrives for a minute.
+            KafkaUnavailableError: the broker reports an error.
+        """
+        ends = {number: span.end for number, span in ranges.items() if len(span)}
+        if not ends:
+            return
+        self._consumer.assign([TopicPartition(self.name, number, ranges[number].start) for number in ends])
+        last_progress = time.monotonic()
+        while ends:
+            messages = self._consumer.consume(_BATCH, _POLL_TIMEOUT_S)
+            records, done = self._take(messages, ends)
+            if len(records) or done:
+                last_progress = time.monotonic()
+            elif time.monotonic() - last_progress > _STALL_S:
+                raise TopicStalledError(
+                    f"topic {self.name}: no record for {_STALL_S:.0f} s while partitions {sorted(ends)} should go on "
+                    f"to offsets {[ends[number] for number in sorted(ends)]}: check the brokers, and for a transaction "
+                    "that is still open"
+                )
+            if done:
+                self._consumer.incremental_unassign([TopicPartition(self.name, number) for number in done])
+                for number in done:
+                    del ends[number]
+            if len(records):
+                yield records
+
+    def _take(self, messages: list[Any], ends: Mapping[int, int]) -> tuple[Records, set[int]]:
+        """Columns of the messages that lie in their range, and the partitions that have reached their end.
+
+        Any: what was delivered has its place in Kafka, which the package's types leave optional.
+        """
+        records = Records()
+        done: set[int] = set()
+        partitions, offsets, times = records.partitions, records.offsets, records.times
+        keys, values = records.keys, records.values
+        for message in messages:
+            error = message.error()
+            number, offset = message.partition(), message.offset()
+            if error is not None:
+                if error.code() != KafkaError._PARTITION_EOF:
+                    raise KafkaUnavailableError(f"topic {self.name}, partition {number}: {error.str()}")
+                # Offsets at the end may be control records or compacted away: none of them is ever delivered.
+                if number in ends and offset >= ends[number]:
+                    done.add(number)
+                continue
+            end = ends.get(number, 0)
+            if offset >= end - 1:
+                done.add(number)
+                if offset >= end:
+                    continue
+            partitions.append(number)
+            offsets.append(offset)
+            times.append(message.timestamp()[1])
+            keys.append(message.key())
+            values.append(message.value())
+        done.intersection_update(ends)
+        return records, done
+
+    def _describe(self) -> tuple[str, list[int]]:
+        try:
+            futures = self._admin.describe_topics(TopicCollection([self.name]), request_timeout=_REQUEST_TIMEOUT_S)
+            found = futures[self.name].result()
+        except KafkaException as error:
+            if error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+                raise TopicMissingError(
+                    f"topic {self.name} is not on {self._servers}: create it, or correct settings.ingest.topic"
+                ) from error
+            raise self._unavailable(error) from error
+        return str(found.topic_id), sorted(partition.id for partition in found.partitions)
+
+    def _offsets(self, numbers: list[int], spec: Any) -> dict[int, int]:
+        request = {TopicPartition(self.name, number): spec for number in numbers}
+        try:
+            futures = self._admin.list_offsets(
+                request, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=_REQUEST_TIMEOUT_S
+            )
+            return {partition.partition: future.result().offset for partition, future in futures.items()}
+        except KafkaException as error:
+            raise self._unavailable(error) from error
+
+    def _time_at(self, number: int, offset: int) -> dt.datetime | None:
+        records = next(self.read({number: OffsetRange(offset, offset + 1)}), None)
+        return dt.datetime.fromtimestamp(records.times[0] / 1000, dt.UTC) if records else None
+
+    def _unavailable(self, error: KafkaException) -> KafkaUnavailableError:
+        return KafkaUnavailableError(
+            f"Kafka at {self._servers} does not answer for topic {self.name} ({error.args[0].str()}): check that the "
+            "brokers run and that KAFKA_BOOTSTRAP_SERVERS is right"
+        )
+
+
+def _milliseconds(moment: dt.datetime) -> int:
+    # Rounded up: an offset for a time is the first record at or past it, and Kafka counts whole milliseconds.
+    return -(-int(moment.timestamp() * 1_000_000) // 1000)
+
+
+def _within(offset: int, high: int) -> int | None:
+    return offset if 0 <= offset < high else None

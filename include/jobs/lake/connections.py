@@ -1,0 +1,122 @@
+"""Where the platform's services are and with which credentials: environment variables and mounted files.
+
+Addresses come from the ConfigMap `podium-platform` (environment), credentials from the Secret
+`podium-credentials`, mounted as files in `$PODIUM_CREDENTIALS_DIR`. Credentials are never environment values and
+never arguments, because both show in `ps` and in pod specs.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+from urllib.parse import quote, urlsplit
+
+from include.jobs.lake.errors import LakeError
+
+if TYPE_CHECKING:
+    from pyarrow.fs import S3FileSystem
+
+#: Name of the catalog. PyIceberg's SqlCatalog and Spark's JdbcCatalog share tables only under one name.
+CATALOG_NAME = "lake"
+
+
+class ConnectionSettingsError(LakeError):
+    """A connection setting or credential file is missing."""
+
+
+def require(environ: Mapping[str, str], name: str) -> str:
+    """The value of an environment variable of the platform.
+
+    Raises:
+        ConnectionSettingsError: it is unset or empty.
+    """
+    value = environ.get(name, "")
+    if not value:
+        raise ConnectionSettingsError(
+            f"environment variable {name} is not set: pods get it from the ConfigMap podium-platform (envFrom)"
+        )
+    return value
+
+
+def kafka_bootstrap_servers(environ: Mapping[str, str] | None = None) -> str:
+    """Kafka's bootstrap servers, `host:port[,host:port…]`."""
+    return require(os.environ if environ is None else environ, "KAFKA_BOOTSTRAP_SERVERS")
+
+
+@dataclass(frozen=True, slots=True)
+class Connections:
+    """The lake's object store and catalog database."""
+
+    s3_endpoint_url: str
+    s3_region: str
+    warehouse: str
+    catalog_uri: str
+    access_key_id: str = field(repr=False)
+    secret_access_key: str = field(repr=False)
+    catalog_user: str = field(repr=False)
+    catalog_password: str = field(repr=False)
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str] | None = None) -> Self:
+        """Read addresses from the environment and credentials from their files.
+
+        Raises:
+            ConnectionSettingsError: a variable is unset, or a credential file is missing or empty.
+        """
+        environ = os.environ if environ is None else environ
+        folder = Path(require(environ, "PODIUM_CREDENTIALS_DIR"))
+        return cls(
+            s3_endpoint_url=require(environ, "S3_ENDPOINT_URL"),
+            s3_region=environ.get("AWS_REGION") or "us-east-1",
+            warehouse=require(environ, "LAKE_WAREHOUSE").rstrip("/"),
+            catalog_uri=require(environ, "LAKE_CATALOG_URI"),
+            access_key_id=_credential(folder, "aws_access_key_id"),
+            secret_access_key=_credential(folder, "aws_secret_access_key"),
+            catalog_user=_credential(folder, "catalog_user"),
+            catalog_password=_credential(folder, "catalog_password"),
+        )
+
+    def catalog_properties(self) -> dict[str, str]:
+        """Properties for PyIceberg's SqlCatalog."""
+        parts = urlsplit(self.catalog_uri)
+        user, password = quote(self.catalog_user, safe=""), quote(self.catalog_password, safe="")
+        return {
+            "uri": f"postgresql+psycopg2://{user}:{password}@{parts.netloc}{parts.path}",
+            "schema_version": "v1",
+            "pool_pre_ping": "true",
+            "warehouse": self.warehouse,
+            "s3.endpoint": self.s3_endpoint_url,
+            "s3.region": self.s3_region,
+            "s3.access-key-id": self.access_key_id,
+            "s3.secret-access-key": self.secret_access_key,
+        }
+
+    def filesystem(self) -> "S3FileSystem":
+        """The object store as an Arrow file system; paths are `bucket/key`."""
+        from pyarrow.fs import S3FileSystem
+
+        endpoint = urlsplit(self.s3_endpoint_url)
+        return S3FileSystem(
+            access_key=self.access_key_id,
+            secret_key=self.secret_access_key,
+            endpoint_override=endpoint.netloc,
+            scheme=endpoint.scheme,
+            region=self.s3_region,
+        )
+
+
+def _credential(folder: Path, name: str) -> str:
+    path = folder / name
+    try:
+        value = path.read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise ConnectionSettingsError(
+            f"credential file {path} cannot be read ({error.strerror}): mount the Secret podium-credentials there "
+            "and set PODIUM_CREDENTIALS_DIR to the folder"
+        ) from error
+    if not value:
+        raise ConnectionSettingsError(
+            f"credential file {path} is empty: fill the key {name} of the Secret podium-credentials"
+        )
+    return value

@@ -1,0 +1,190 @@
+"""The ledger of closed intervals: which offsets each took, and how many records.
+
+It lives in the properties of the events table, one property an interval, because those are written in the same
+commit as the rows and outlive snapshot expiry. Pure data: no lake, no Kafka.
+"""
+
+import datetime as dt
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+from include.jobs.lake.errors import LakeError
+
+PREFIX = "podium.interval."
+
+
+class LedgerError(LakeError):
+    """The recorded intervals and the one asked for do not fit together."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Interval:
+    """A half-open interval of event time, `[start, end)`, in UTC."""
+
+    start: dt.datetime
+    end: dt.datetime
+
+    @classmethod
+    def parse(cls, start: str, end: str) -> Self:
+        """From two ISO 8601 times with an offset.
+
+        Raises:
+            LedgerError: not ISO 8601, no offset, or not start before end.
+        """
+        return cls(_utc(start, "start"), _utc(end, "end"))
+
+    def __post_init__(self) -> None:
+        if not self.start < self.end:
+            raise LedgerError(f"interval start {iso(self.start)} must lie before its end {iso(self.end)}")
+
+    def __str__(self) -> str:
+        return f"[{iso(self.start)}, {iso(self.end)})"
+
+
+@dataclass(frozen=True, slots=True)
+class OffsetRange:
+    """Offsets `[start, end)` of one partition."""
+
+    start: int
+    end: int
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.start <= self.end:
+            raise LedgerError(f"offset range [{self.start}, {self.end}) is none: 0 <= start <= end must hold")
+
+    def __len__(self) -> int:
+        return self.end - self.start
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Records of an interval: read = accepted + quarantined."""
+
+    read: int
+    accepted: int
+    quarantined: int
+
+    def __post_init__(self) -> None:
+        if self.read != self.accepted + self.quarantined:
+            raise LedgerError(
+                f"counts do not add up: read {self.read}, accepted {self.accepted} + quarantined {self.quarantined}"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class IntervalRecord:
+    """What is recorded of a closed interval."""
+
+    interval: Interval
+    topic: str
+    topic_id: str
+    ranges: Mapping[int, OffsetRange]
+    counts: Counts
+    run_id: str
+    closed_at: dt.datetime
+
+    @property
+    def key(self) -> str:
+        """The table property that holds it."""
+        return PREFIX + iso(self.interval.start)
+
+    def range_of(self, partition: int) -> OffsetRange:
+        """What it took of a partition; nothing of one that did not exist yet."""
+        return self.ranges.get(partition, OffsetRange(0, 0))
+
+    def to_json(self) -> str:
+        """The property's value."""
+        value = {
+            "end": iso(self.interval.end),
+            "topic": self.topic,
+            "topic_id": self.topic_id,
+            "ranges": {str(number): [span.start, span.end] for number, span in sorted(self.ranges.items())},
+            "read": self.counts.read,
+            "accepted": self.counts.accepted,
+            "quarantined": self.counts.quarantined,
+            "run_id": self.run_id,
+            "closed_at": iso(self.closed_at),
+        }
+        return json.dumps(value, separators=(",", ":"))
+
+    @classmethod
+    def from_property(cls, key: str, text: str) -> Self:
+        """Parse a property.
+
+        Raises:
+            LedgerError: it is not what `to_json` writes.
+        """
+        try:
+            value: dict[str, Any] = json.loads(text)
+            return cls(
+                interval=Interval.parse(key.removeprefix(PREFIX), value["end"]),
+                topic=value["topic"],
+                topic_id=value["topic_id"],
+                ranges={int(number): OffsetRange(*span) for number, span in value["ranges"].items()},
+                counts=Counts(value["read"], value["accepted"], value["quarantined"]),
+                run_id=value["run_id"],
+                closed_at=_utc(value["closed_at"], "closed_at"),
+            )
+        except (ValueError, KeyError, TypeError, AttributeError, LedgerError) as error:
+            raise LedgerError(
+                f"table property {key} is damaged ({error}): restore it from an older metadata file of the table"
+            ) from error
+
+
+class Ledger:
+    """All closed intervals, in order of time."""
+
+    def __init__(self, records: Mapping[Interval, IntervalRecord]) -> None:
+        self._records = dict(sorted(records.items()))
+
+    @classmethod
+    def from_properties(cls, properties: Mapping[str, str]) -> Self:
+        """Read the ledger from a table's properties."""
+        records = (IntervalRecord.from_property(k, v) for k, v in properties.items() if k.startswith(PREFIX))
+        return cls({record.interval: record for record in records})
+
+    def __iter__(self) -> Iterator[IntervalRecord]:
+        return iter(self._records.values())
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def get(self, interval: Interval) -> IntervalRecord | None:
+        """The record of exactly this interval.
+
+        Raises:
+            LedgerError: a recorded interval overlaps it without being equal.
+        """
+        for other in self._records:
+            if other != interval and other.start < interval.end and interval.start < other.end:
+                raise LedgerError(
+                    f"interval {interval} overlaps the closed interval {other}: run the same boundaries again, or "
+                    "choose boundaries that meet it (was the schedule or its time zone changed?)"
+                )
+        return self._records.get(interval)
+
+    def before(self, interval: Interval) -> IntervalRecord | None:
+        """The nearest closed interval that ends at or before this one's start."""
+        found = [record for other, record in self._records.items() if other.end <= interval.start]
+        return found[-1] if found else None
+
+    def after(self, interval: Interval) -> IntervalRecord | None:
+        """The nearest closed interval that starts at or after this one's end."""
+        return next((record for other, record in self._records.items() if other.start >= interval.end), None)
+
+
+def iso(moment: dt.datetime) -> str:
+    """ISO 8601 in UTC with `Z`, to the second, or finer where there is a fraction."""
+    return moment.astimezone(dt.UTC).isoformat().replace("+00:00", "Z")
+
+
+def _utc(text: str, what: str) -> dt.datetime:
+    try:
+        moment = dt.datetime.fromisoformat(text)
+    except ValueError as error:
+        raise LedgerError(f"{what} {text!r} is not ISO 8601: give for instance 2017-01-01T05:00:00Z") from error
+    if moment.tzinfo is None:
+        raise LedgerError(f"{what} {text!r} has no UTC offset: give for instance 2017-01-01T05:00:00Z")
+    return moment.astimezone(dt.UTC)

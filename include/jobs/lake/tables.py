@@ -1,0 +1,141 @@
+"""The tables of the lake that PyIceberg writes: names, columns, partitioning.
+
+The feature tables belong to Spark (`include.jobs.features`); their names are here because others read them.
+"""
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from pyiceberg.partitioning import UNPARTITIONED_PARTITION_SPEC, PartitionField, PartitionSpec
+from pyiceberg.schema import Schema
+from pyiceberg.transforms import IdentityTransform
+from pyiceberg.types import (
+    BinaryType,
+    DoubleType,
+    IcebergType,
+    IntegerType,
+    LongType,
+    NestedField,
+    StringType,
+    TimestamptzType,
+)
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+FEATURES_USERS = "features.users"
+FEATURES_ITEMS = "features.items"
+FEATURES_INTERACTIONS = "features.interactions"
+FEATURES_DEMAND = "features.demand"
+MONITORING_DRIFT = "monitoring.drift"
+
+#: Old metadata files are removed as commits go by; the ledger lives in the newest one.
+_PROPERTIES = {
+    "write.metadata.delete-after-commit.enabled": "true",
+    "write.metadata.previous-versions-max": "50",
+    "write.parquet.compression-codec": "zstd",
+}
+
+
+@dataclass(frozen=True)
+class TableSpec:
+    """A table to be created on first use."""
+
+    identifier: str
+    schema: Schema
+    partition_spec: PartitionSpec = UNPARTITIONED_PARTITION_SPEC
+    properties: dict[str, str] = field(default_factory=lambda: dict(_PROPERTIES))
+
+    @property
+    def namespace(self) -> str:
+        """The namespace part of the identifier."""
+        return self.identifier.rpartition(".")[0]
+
+    @property
+    def arrow_schema(self) -> "pa.Schema":
+        """The Arrow schema of rows to be written; carries the Iceberg field ids."""
+        return self.schema.as_arrow()
+
+
+def _schema(*columns: tuple[str, IcebergType, bool]) -> Schema:
+    return Schema(
+        *(
+            NestedField(field_id=number, name=name, field_type=kind, required=required)
+            for number, (name, kind, required) in enumerate(columns, start=1)
+        )
+    )
+
+
+#: Both event tables are partitioned by the interval that took a row, never by event time: a straggler sits in a
+#: later interval, and replacing an interval must find all that it took.
+_BY_INTERVAL = PartitionSpec(
+    PartitionField(source_id=1, field_id=1000, transform=IdentityTransform(), name="interval_start")
+)
+
+TRANSACTIONS = TableSpec(
+    "sales.transactions",
+    _schema(
+        ("interval_start", TimestamptzType(), True),
+        ("kafka_partition", IntegerType(), True),
+        ("kafka_offset", LongType(), True),
+        ("event_time", TimestamptzType(), True),
+        ("schema_version", IntegerType(), True),
+        ("event_id", StringType(), True),
+        ("household_id", LongType(), True),
+        ("store_id", LongType(), True),
+        ("basket_id", LongType(), True),
+        ("product_id", LongType(), True),
+        ("quantity", LongType(), True),
+        ("sales_value", DoubleType(), True),
+        ("retail_disc", DoubleType(), True),
+        ("coupon_disc", DoubleType(), True),
+        ("coupon_match_disc", DoubleType(), True),
+        ("transaction_timestamp", TimestamptzType(), True),
+    ),
+    _BY_INTERVAL,
+)
+
+#: Readers look only at intervals that the ledger of `sales.transactions` has closed: a crash between the two
+#: commits leaves rows here that the re-run replaces.
+QUARANTINE = TableSpec(
+    "sales.transactions_quarantine",
+    _schema(
+        ("interval_start", TimestamptzType(), True),
+        ("kafka_partition", IntegerType(), True),
+        ("kafka_offset", LongType(), True),
+        ("event_time", TimestamptzType(), True),
+        ("key", BinaryType(), False),
+        ("value", BinaryType(), False),
+        ("reason", StringType(), True),
+        ("detail", StringType(), True),
+        ("run_id", StringType(), True),
+    ),
+    _BY_INTERVAL,
+)
+
+PRODUCTS = TableSpec(
+    "reference.products",
+    _schema(
+        ("product_id", LongType(), True),
+        ("manufacturer_id", LongType(), False),
+        ("department", StringType(), False),
+        ("brand", StringType(), False),
+        ("product_category", StringType(), False),
+        ("product_type", StringType(), False),
+        ("package_size", StringType(), False),
+    ),
+)
+
+HOUSEHOLDS = TableSpec(
+    "reference.households",
+    _schema(
+        ("household_id", LongType(), True),
+        ("age", StringType(), False),
+        ("income", StringType(), False),
+        ("home_ownership", StringType(), False),
+        ("marital_status", StringType(), False),
+        ("household_size", StringType(), False),
+        ("household_comp", StringType(), False),
+        ("kids_count", StringType(), False),
+    ),
+)

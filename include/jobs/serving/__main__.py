@@ -1,0 +1,59 @@
+"""Command line of the serving image: `python -m include.jobs.serving --model-name … --model-uri …`."""
+
+import argparse
+import gc
+import logging
+import os
+import sys
+import time
+
+from include.jobs.lake.errors import run_main
+
+# Before NumPy is imported: a household's few rows are no work for more threads than one.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+_log = logging.getLogger("include.jobs.serving")
+
+
+def main() -> None:
+    """Load the model, then serve it until SIGTERM; nothing listens before the model is in memory."""
+    parser = argparse.ArgumentParser(prog="python -m include.jobs.serving", description=__doc__)
+    parser.add_argument("--model-name", default="recommender", help="as in /v1/models/<name>:predict")
+    parser.add_argument(
+        "--model-uri", required=True, help="models:/<name>/<version>, models:/<name>@<alias>, or a folder"
+    )
+    parser.add_argument("--port", type=int, default=8080)
+    parser.add_argument("--host", default=os.environ.get("POD_IP") or "0.0.0.0", help="default: $POD_IP, else all")
+    parser.add_argument("--grace-period", type=int, default=30, help="seconds for open requests after SIGTERM")
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    _serve(arguments)
+
+
+def _serve(arguments: argparse.Namespace) -> None:
+    started = time.monotonic()
+    from include.jobs.ranking.registry import Registry, load_uri
+    from include.jobs.serving.server import PodServer, RankerService, version_of
+
+    uri: str = arguments.model_uri
+    if uri.startswith("models:/"):
+        name, _, alias = uri.removeprefix("models:/").partition("@")
+        registry = Registry.connect(name.partition("/")[0])
+        if alias:
+            # Replies name the version that was served, whatever the alias names later.
+            uri = f"models:/{name}/{registry.version(f'@{alias}').version}"
+    model = load_uri(uri)
+    _log.info(
+        "serve %s (%s, %d households) on %s:%d after %.1f s",
+        *(uri, model.name, len(model.candidates.household_id), arguments.host, arguments.port),
+        time.monotonic() - started,
+    )
+    # What is loaded stays: the collector need not walk through it during requests.
+    gc.collect()
+    gc.freeze()
+    server = PodServer(arguments.host, arguments.port, arguments.grace_period)
+    server.start([RankerService(arguments.model_name, model, version_of(uri))])
+
+
+if __name__ == "__main__":
+    run_main(main)

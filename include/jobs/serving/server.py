@@ -1,0 +1,74 @@
+"""The ranker behind KServe's Python model server."""
+
+import logging
+import re
+from typing import Any
+
+import kserve
+from kserve.errors import InvalidInput
+
+from include.jobs.ranking.model import RankerModel
+from include.jobs.serving.protocol import BadRequestError, parse
+from include.jobs.serving.recommendations import Recommender
+
+#: A line per request and logger: noise at some hundred requests a second. Counts are at /metrics.
+_PER_REQUEST_LOGGERS = ("uvicorn.access", "kserve.trace")
+
+
+class RankerService(kserve.Model):  # type: ignore[misc]  # kserve has no types
+    """Answers V1 predict requests. It is ready as soon as it exists: the model is in memory by then."""
+
+    def __init__(self, name: str, model: RankerModel, version: str) -> None:
+        super().__init__(name)
+        self._recommender = Recommender(model)
+        self._version = version
+        self.ready = True
+
+    async def predict(
+        self, payload: object, headers: dict[str, str] | None = None, response_headers: dict[str, str] | None = None
+    ) -> dict[str, list[dict[str, Any]]]:
+        """Recommend for each instance; a request that cannot be read is answered with status 400 and the reason."""
+        try:
+            queries = parse(payload)
+        except BadRequestError as error:
+            raise InvalidInput(str(error)) from error
+        predictions = []
+        for query in queries:
+            found = self._recommender.recommend(query.household_id, query.k)
+            predictions.append(
+                {
+                    "household_id": query.household_id,
+                    "products": found.products,
+                    "scores": found.scores,
+                    "personal": found.personal,
+                    "model_version": self._version,
+                }
+            )
+        return {"predictions": predictions}
+
+    def validate(self, payload: Any) -> Any:
+        """Leave checking to `predict`, which says more than KServe's own check."""
+        return payload
+
+
+class PodServer(kserve.ModelServer):  # type: ignore[misc]  # kserve has no types
+    """KServe's server, bound to one address."""
+
+    def __init__(self, host: str, port: int, grace_period_s: int) -> None:
+        super().__init__(
+            http_port=port, workers=1, enable_grpc=False, enable_latency_logging=False, grace_period=grace_period_s
+        )
+        self._host = host
+        for name in _PER_REQUEST_LOGGERS:
+            logging.getLogger(name).setLevel(logging.WARNING)
+
+    async def _serve(self) -> None:
+        # KServe binds 0.0.0.0 and takes no host: with an address a pod on one machine, all would meet on one port.
+        self._rest_server.config.host = self._host
+        await super()._serve()
+
+
+def version_of(uri: str) -> str:
+    """What a model's address says about its version: `models:/recommender/3` -> 3, else the address itself."""
+    found = re.fullmatch(r"models:/[^/@]+/(\d+)", uri)
+    return found[1] if found else uri

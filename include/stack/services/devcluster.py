@@ -1,0 +1,154 @@
+"""The dev cluster, its controllers, and what the platform puts into it: configuration, credentials, an identity."""
+
+import ssl
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import httpx
+import yaml
+
+from include.config.settings import NodePool
+from include.stack.errors import ServiceError
+from include.stack.files import write_private
+from include.stack.health import http
+from include.stack.ports import HOST
+from include.stack.service import Platform, Service
+from include.stack.services import envoy, spark
+from include.stack.venvs import Venv
+
+NAME = "kubernetes"
+CONTROLLERS = "controllers"
+CONFIG = "kubernetes-config"
+OBJECTS = "cluster-objects"
+APP = "/app"
+FIELD_MANAGER = "podium"
+
+
+def service(platform: Platform) -> Service:
+    """API server, scheduler and kubelet in one process."""
+    return Service(
+        name=NAME,
+        command=(platform.python, "-m", "include.devcluster", "--config", str(platform.paths.devcluster_config)),
+        health=http(platform.ports.kubernetes, "/readyz", authority=_authority(platform)),
+        environment=platform.checkout_python(),
+        ports=("kubernetes",),
+        needs=frozenset({CONFIG}),
+        stage=2,
+    )
+
+
+def _authority(platform: Platform) -> Path:
+    """The certificate that the dev cluster makes for itself at its first start."""
+    return platform.paths.home / "devcluster" / "tls" / "server.crt"
+
+
+def controllers(platform: Platform) -> Service:
+    """The controllers of SparkApplication, MPIJob and InferenceService."""
+    paths, ports = platform.paths, platform.ports
+    return Service(
+        name=CONTROLLERS,
+        command=(
+            *(platform.python, "-m", "include.devcluster.controllers"),
+            *("--kubeconfig", str(paths.kubeconfig), "--gateway-dir", str(paths.gateway)),
+            *("--gateway-url", f"http://{HOST}:{ports.gateway}"),
+            *("--gateway-admin-url", f"http://{HOST}:{ports.gateway_admin}"),
+        ),
+        health=lambda: None,
+        environment=platform.checkout_python(),
+        needs=frozenset({NAME, envoy.PREPARE}),
+        stage=3,
+    )
+
+
+def prepare(platform: Platform) -> None:
+    """Write the dev cluster's configuration: nodes from the pools, images from their environments."""
+    paths, settings = platform.paths, platform.settings
+    spark.prepare(platform)
+    images = platform.environments.images
+    config = {
+        "root": str(paths.home / "devcluster"),
+        "host": HOST,
+        "port": platform.ports.kubernetes,
+        "token": platform.credentials.kubernetes_token.get_secret_value(),
+        "kubeconfig": str(paths.kubeconfig),
+        "nodes": [node for name, pool in settings.node_pools.items() for node in _nodes(name, pool)],
+        "images": {_repository(settings.images[name]): _image(platform, venv) for name, venv in images.items()}
+        # Airflow's XCom side-car, which the dev cluster plays itself: it needs none of the image's content.
+        | {"alpine": {}},
+    }
+    write_private(paths.devcluster_config, yaml.safe_dump(config, sort_keys=False))
+
+
+def create_objects(platform: Platform) -> None:
+    """Put the platform's configuration, credentials and service account into the namespace.
+
+    :raises ServiceError: the API refuses.
+    """
+    kubernetes, credentials = platform.settings.kubernetes, platform.credentials
+    secrets = {
+        "aws_access_key_id": credentials.s3_access_key,
+        "aws_secret_access_key": credentials.s3_secret_key.get_secret_value(),
+        "catalog_user": "lake",
+        "catalog_password": credentials.lake_database_password.get_secret_value(),
+    }
+    config = platform.settings.platform_environment()
+    objects: list[tuple[str, dict[str, Any]]] = [
+        ("serviceaccounts", _object("ServiceAccount", kubernetes.service_account)),
+        ("configmaps", _object("ConfigMap", kubernetes.platform_config_map) | {"data": config}),
+        ("secrets", _object("Secret", kubernetes.credentials_secret) | {"type": "Opaque", "stringData": secrets}),
+    ]
+    token = credentials.kubernetes_token.get_secret_value()
+    with httpx.Client(
+        base_url=f"https://{HOST}:{platform.ports.kubernetes}",
+        verify=ssl.create_default_context(cafile=_authority(platform)),
+        headers={"Authorization": f"Bearer {token}", "Content-Type": "application/apply-patch+yaml"},
+        params={"fieldManager": FIELD_MANAGER, "force": "true"},
+        timeout=10,
+        trust_env=False,
+    ) as api:
+        for kind, body in objects:
+            path = f"/api/v1/namespaces/{kubernetes.namespace}/{kind}/{body['metadata']['name']}"
+            try:
+                api.patch(path, content=yaml.safe_dump(body)).raise_for_status()
+            except httpx.HTTPError as error:
+                log = platform.paths.logs / f"{NAME}.log"
+                raise ServiceError(f"the dev cluster does not take {path}: {error}. See {log}") from error
+
+
+def _object(kind: str, name: str) -> dict[str, Any]:
+    return {"apiVersion": "v1", "kind": kind, "metadata": {"name": name}}
+
+
+def _nodes(name: str, pool: NodePool) -> list[dict[str, Any]]:
+    capacity = {"cpu": pool.cpu, "memory": pool.memory, "pods": "110"}
+    if pool.gpus:
+        capacity["nvidia.com/gpu"] = str(pool.gpus)
+    taints = [
+        {"key": t.key, "value": t.value or "present", "effect": t.effect or "NoSchedule"} for t in pool.tolerations
+    ]
+    return [
+        {"name": f"{name}-{index}", "labels": dict(pool.node_selector), "taints": taints, "capacity": capacity}
+        for index in range(pool.nodes)
+    ]
+
+
+def _image(platform: Platform, venv: Venv) -> dict[str, Any]:
+    env: Mapping[str, str] = {"VIRTUAL_ENV": str(venv.path), "PYTHONPATH": APP}
+    if venv.name == spark.IMAGE:
+        env = {**env, **spark.environment(platform)}
+    return {
+        "digest": f"sha256:{venv.digest}",
+        "path": [str(venv.bin)],
+        "env": dict(env),
+        "mounts": {f"{APP}/include": str(platform.paths.checkout / "include")},
+        "workdir": APP,
+        "entrypoint": [],
+    }
+
+
+def _repository(image: str) -> str:
+    """An image reference without its tag or digest."""
+    name = image.partition("@")[0]
+    head, _, last = name.rpartition("/")
+    return str(Path(head) / last.partition(":")[0]) if head else last.partition(":")[0]

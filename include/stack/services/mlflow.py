@@ -1,0 +1,44 @@
+"""The MLflow tracking server and model registry: runs in Postgres, artifacts proxied to S3."""
+
+from urllib.parse import quote
+
+from include.stack.environments import step_of
+from include.stack.health import http
+from include.stack.ports import HOST
+from include.stack.service import Platform, Service
+from include.stack.services import postgres, seaweedfs
+
+NAME = "mlflow"
+
+
+def service(platform: Platform) -> Service:
+    """The server, one worker."""
+    ports, credentials = platform.ports, platform.credentials
+    venv = platform.environments.mlflow
+    password = quote(credentials.mlflow_database_password.get_secret_value(), safe="")
+    return Service(
+        name=NAME,
+        command=(
+            str(venv.python),
+            *("-m", "mlflow", "server", "--host", HOST, "--port", str(ports.mlflow), "--workers", "1"),
+            *("--uvicorn-opts", "--log-level warning"),
+            *("--artifacts-destination", "s3://mlflow/artifacts"),
+        ),
+        health=http(ports.mlflow, "/health"),
+        environment={
+            "MLFLOW_BACKEND_STORE_URI": f"postgresql+psycopg2://mlflow:{password}@{HOST}:{ports.postgres}/mlflow",
+            "MLFLOW_S3_ENDPOINT_URL": f"http://{HOST}:{ports.s3}",
+            "AWS_ACCESS_KEY_ID": credentials.s3_access_key,
+            "AWS_SECRET_ACCESS_KEY": credentials.s3_secret_key.get_secret_value(),
+            "AWS_DEFAULT_REGION": platform.settings.endpoints.s3_region,
+            # Eight more processes and as much memory again, for what Podium leaves to Airflow.
+            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+            "MLFLOW_DISABLE_TELEMETRY": "true",
+            "DO_NOT_TRACK": "true",
+            "PATH": f"{venv.bin}:/usr/bin:/bin",
+        },
+        ports=("mlflow",),
+        needs=frozenset({step_of(venv), postgres.DATABASES, seaweedfs.BUCKETS_STEP}),
+        stage=1,
+        start_timeout_s=300.0,
+    )

@@ -1,0 +1,24 @@
+"""What Spark finds in its image's environment: a Java, and a configuration that puts the jars on the class path."""
+
+from include.stack.service import Platform
+
+IMAGE = "features"
+CONFIG = "spark-conf"
+
+
+def prepare(platform: Platform) -> None:
+    """Write Spark's configuration folder."""
+    folder = platform.paths.run / CONFIG
+    folder.mkdir(parents=True, exist_ok=True)
+    jars = platform.environments.spark_jars.path
+    (folder / "spark-defaults.conf").write_text(
+        "# Written by `make up`.\n"
+        f"spark.driver.extraClassPath {jars}/*\n"
+        f"spark.executor.extraClassPath {jars}/*\n"
+        "spark.ui.enabled false\n"
+    )
+
+
+def environment(platform: Platform) -> dict[str, str]:
+    """The environment of a Spark driver."""
+    return {"JAVA_HOME": str(platform.java.home), "SPARK_CONF_DIR": str(platform.paths.run / CONFIG)}

@@ -1,0 +1,25 @@
+"""The assets that link the DAGs: what one announces starts the next.
+
+An event's `extra` says what it stands for; consumers read it from `triggering_asset_events`.
+
+The schemes begin with `x-`, which Airflow leaves to its users: for any other it asks all providers, and so imports half
+of them, boto3 among them, in every task.
+"""
+
+from airflow.sdk import Asset, AssetAlias
+
+# Accepted sales events; an event for each ingested interval, or one for a whole backfill.
+SALES = Asset(name="sales.transactions", uri="x-lake://sales/transactions", group="lake")
+
+# User, item, interaction and demand features, all of the same Spark application.
+FEATURES = Asset(name="features", uri="x-lake://features", group="lake")
+
+# A registered model version that nobody has judged yet.
+CANDIDATE = Asset(name="recommender.candidate", uri="x-model://recommender/candidate", group="model")
+
+# The model version that serves.
+CHAMPION = Asset(name="recommender.champion", uri="x-model://recommender/champion", group="model")
+
+# The world has moved away from what the champion has seen. Emitted through an alias, since most checks find none.
+DRIFT = Asset(name="recommender.drift", uri="x-model://recommender/drift", group="model")
+DRIFT_FOUND = AssetAlias("recommender.drift.found", group="model")

@@ -1,0 +1,157 @@
+"""How an operator runs a custom resource: apply or adopt, wait deferred, collect, explain, clean up.
+
+The operators for MPI and for Spark have different bases, so what they do alike lives here.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+from podium.errors import WorkFailedError, WorkTimeoutError
+from podium.hooks.custom_resource import CustomResourceHook, Object
+from podium.identity import EPOCH_LABEL, TASK_LABEL, Identity
+from podium.kinds import Kind, Phase
+from podium.results import TAIL_LINES, NoResultError, find_result
+from podium.supersession import was_killed
+from podium.triggers.custom_resource import CustomResourceTrigger
+
+if TYPE_CHECKING:
+    from airflow.sdk import BaseOperator, Context
+
+
+class Cleanup(StrEnum):
+    """What becomes of a finished object."""
+
+    # Its controller removes it when its time to live is over: until then a repeated attempt finds the result.
+    TTL = "ttl"
+    DELETE = "delete"
+
+
+@dataclass
+class CustomResourceRun:
+    """One task's work as one custom resource.
+
+    :param operator: the running operator; it is deferred, and resumed in its method `resume`.
+    :param kind: what it runs.
+    :param namespace: where.
+    :param conn_id: the Kubernetes connection.
+    :param cleanup: what becomes of the object after success; a failed one stays for inspection until the next
+        attempt takes its name, or its time to live is over.
+    :param wants_result: whether a result line is expected in the log.
+    """
+
+    operator: "BaseOperator"
+    kind: Kind
+    namespace: str
+    conn_id: str
+    cleanup: Cleanup = Cleanup.TTL
+    wants_result: bool = True
+
+    def __post_init__(self) -> None:
+        self.hook = CustomResourceHook(self.namespace, conn_id=self.conn_id)
+        self.identity: Identity | None = None
+        self._ti: Any = None
+
+    def start(self, context: "Context", build: Callable[[Identity], Object]) -> Any:
+        """Apply the manifest, or adopt the object that is there, and wait.
+
+        :param build: makes the manifest for an identity.
+        :returns: the result, if the object was already done; else the task is deferred.
+        """
+        identity = self._identify(context)
+        self._end_earlier_epochs(identity)
+        current = self._adoptable(identity.name)
+        if current is None:
+            manifest = build(identity)
+            labels = manifest["metadata"].setdefault("labels", {})
+            labels |= identity.labels
+            current = self.hook.apply(self.kind, manifest)
+            self.operator.log.info("Applied %s %s/%s", self.kind.name, self.namespace, identity.name)
+        judgement = self.kind.judge(current)
+        if judgement.phase.is_final:
+            return self.finish(context, {"status": judgement.phase.value})
+        return self._defer(context, current)
+
+    def finish(self, context: "Context", event: dict[str, Any]) -> Any:
+        """Collect the result of a finished object, or say why there is none.
+
+        :raises WorkFailedError: it failed or is gone.
+        :raises WorkTimeoutError: it did not finish in time; it is deleted.
+        """
+        identity = self._identify(context)
+        name, task_id = identity.name, self.operator.task_id
+        status = event["status"]
+        if status == "timeout":
+            text = self.hook.explain(self.kind, name)
+            self.hook.delete(self.kind, name)
+            raise WorkTimeoutError(f"{task_id} did not finish within its execution_timeout; it was ended.\n{text}")
+        if status != Phase.SUCCEEDED:
+            raise WorkFailedError(f"{task_id} failed.\n{self.hook.explain(self.kind, name)}")
+        result = self._result(name) if self.wants_result else None
+        if self.cleanup is Cleanup.DELETE:
+            self.hook.delete(self.kind, name)
+        return result
+
+    def kill(self) -> None:
+        """Delete the object, if it was this attempt that was killed; a superseded one leaves it to its successor."""
+        if self.identity is None:
+            return
+        if not was_killed(self._ti):
+            self.operator.log.info("This attempt ends, %s stays for the next one", self.identity.name)
+            return
+        self.operator.log.info("Deleting %s %s/%s", self.kind.name, self.namespace, self.identity.name)
+        self.hook.delete(self.kind, self.identity.name)
+
+    def _identify(self, context: "Context") -> Identity:
+        self._ti = context["ti"]
+        self.identity = Identity.of(context["ti"], self.operator.retries or 0)
+        return self.identity
+
+    def _adoptable(self, name: str) -> Object | None:
+        """The object under this name if an attempt may join it; one that failed or is on its way out makes room."""
+        current = self.hook.read(self.kind, name)
+        if current is None:
+            return None
+        judgement = self.kind.judge(current)
+        if judgement.phase is not Phase.FAILED and not current["metadata"].get("deletionTimestamp"):
+            self.operator.log.info("Adopting %s %s, which is %s", self.kind.name, name, judgement.phase)
+            return current
+        self.operator.log.info("Replacing %s %s of an earlier attempt: %s", self.kind.name, name, judgement.reason)
+        self.hook.delete_and_wait(self.kind, name)
+        return None
+
+    def _end_earlier_epochs(self, identity: Identity) -> None:
+        """A cleared task starts anew; what it had running before must end first: two at once cost twice."""
+        if identity.epoch == 0:
+            return
+        selector = f"{TASK_LABEL}={identity.task_key},{EPOCH_LABEL}!={identity.epoch}"
+        for earlier in self.hook.find(self.kind, selector):
+            name = earlier["metadata"]["name"]
+            self.operator.log.info("The task was cleared: deleting its earlier %s %s", self.kind.name, name)
+            self.hook.delete_and_wait(self.kind, name)
+
+    def _defer(self, context: "Context", current: Object) -> None:
+        timeout = self.operator.execution_timeout
+        started = context["ti"].start_date
+        deadline = None if timeout is None else (started + timeout).timestamp()
+        self.operator.defer(
+            trigger=CustomResourceTrigger(
+                kind=self.kind.name,
+                namespace=self.namespace,
+                name=current["metadata"]["name"],
+                uid=current["metadata"]["uid"],
+                conn_id=self.conn_id,
+                deadline=deadline if deadline is None else max(deadline, time.time() + 1),
+            ),
+            method_name="resume",
+        )
+
+    def _result(self, name: str) -> dict[str, Any]:
+        for pod in reversed(self.hook.pods(self.kind, name)):
+            lines = self.hook.log_tail(pod["metadata"]["name"], self.kind.container, TAIL_LINES)
+            result = find_result(lines)
+            if result is not None:
+                return result
+        raise NoResultError(f"{self.kind.name} {self.namespace}/{name}")

@@ -1,0 +1,152 @@
+"""Calls to the Kubernetes API about custom resources and the pods that they own."""
+
+from typing import Any, Final
+
+from airflow.providers.cncf.kubernetes.hooks.kubernetes import KubernetesHook
+from kubernetes.client import ApiException  # noqa: TID253 - KubernetesHook imports it anyway
+from tenacity import retry, retry_if_result, stop_after_delay, wait_exponential
+
+from podium.failures import LOG_LINES, explain_pod, last_run
+from podium.kinds import Kind
+
+FIELD_MANAGER: Final = "podium"
+APPLY: Final = "application/apply-patch+yaml"
+JSON_PATCH: Final = "application/json-patch+json"
+GONE_WITHIN_S: Final = 120
+
+Object = dict[str, Any]
+
+
+class CustomResourceHook(KubernetesHook):
+    """Custom resources of one namespace.
+
+    :param namespace: where they live.
+    :param kwargs: as KubernetesHook has them, `conn_id` among them.
+    """
+
+    def __init__(self, namespace: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.namespace = namespace
+
+    def read(self, kind: Kind, name: str) -> Object | None:
+        """The object with its status; None when there is none."""
+        try:
+            found: Object = self.custom_object_client.get_namespaced_custom_object(
+                kind.group, kind.version, self.namespace, kind.plural, name
+            )
+        except ApiException as error:
+            if error.status == 404:
+                return None
+            raise
+        return found
+
+    def find(self, kind: Kind, label_selector: str) -> list[Object]:
+        """The objects with these labels."""
+        found = self.custom_object_client.list_namespaced_custom_object(
+            kind.group, kind.version, self.namespace, kind.plural, label_selector=label_selector
+        )
+        items: list[Object] = found["items"]
+        return items
+
+    def apply(self, kind: Kind, manifest: Object) -> Object:
+        """Create the object, or bring it to the manifest: server-side apply, which two callers may do at once."""
+        name = manifest["metadata"]["name"]
+        applied: Object | None = self.custom_object_client.patch_namespaced_custom_object(
+            kind.group,
+            kind.version,
+            self.namespace,
+            kind.plural,
+            name,
+            manifest,
+            field_manager=FIELD_MANAGER,
+            force=True,
+            _content_type=APPLY,
+        )
+        # The client knows no 201 of a patch, and returns nothing for an object that this has made.
+        return applied or self.custom_object_client.get_namespaced_custom_object(
+            kind.group, kind.version, self.namespace, kind.plural, name
+        )
+
+    def json_patch(self, kind: Kind, name: str, operations: list[Object]) -> Object:
+        """Change an object by RFC 6902, all operations or none."""
+        patched: Object = self.custom_object_client.patch_namespaced_custom_object(
+            kind.group,
+            kind.version,
+            self.namespace,
+            kind.plural,
+            name,
+            operations,
+            field_manager=FIELD_MANAGER,
+            _content_type=JSON_PATCH,
+        )
+        return patched
+
+    def delete(self, kind: Kind, name: str) -> None:
+        """Delete an object and, in the background, what it owns. One that is gone is fine."""
+        try:
+            self.custom_object_client.delete_namespaced_custom_object(
+                kind.group, kind.version, self.namespace, kind.plural, name, propagation_policy="Background"
+            )
+        except ApiException as error:
+            if error.status != 404:
+                raise
+
+    def delete_and_wait(self, kind: Kind, name: str) -> None:
+        """Delete an object and wait until neither it nor a pod of it is left, so that its name can be used again."""
+        self.delete(kind, name)
+        gone = retry(
+            retry=retry_if_result(bool),
+            wait=wait_exponential(multiplier=0.1, max=2),
+            stop=stop_after_delay(GONE_WITHIN_S),
+        )
+        gone(lambda: self.read(kind, name) is not None or bool(self.pods(kind, name)))()
+
+    def pods(self, kind: Kind, name: str) -> list[Object]:
+        """The pods that matter of an object, oldest first."""
+        found = self.core_v1_client.list_namespaced_pod(
+            self.namespace, label_selector=kind.pod_selector.format(name=name)
+        )
+        pods: list[Object] = self.core_v1_client.api_client.sanitize_for_serialization(found.items)
+        return sorted(pods, key=lambda pod: str(pod["metadata"].get("creationTimestamp")))
+
+    def events(self, name: str) -> list[Object]:
+        """The events about an object or a pod of this name."""
+        found = self.core_v1_client.list_namespaced_event(self.namespace, field_selector=f"involvedObject.name={name}")
+        events: list[Object] = self.core_v1_client.api_client.sanitize_for_serialization(found.items)
+        return events
+
+    def log_tail(self, pod: str, container: str, lines: int, *, previous: bool = False) -> list[str]:
+        """The last lines of a container's log, or of that of its run before; none when it never started."""
+        try:
+            # Undecoded, because the client makes text of bytes by their repr.
+            answer = self.core_v1_client.read_namespaced_pod_log(
+                pod, self.namespace, container=container, tail_lines=lines, previous=previous, _preload_content=False
+            )
+        except ApiException as error:
+            if error.status in (400, 404):
+                return []
+            raise
+        text: str = answer.data.decode("utf-8", errors="replace")
+        return text.splitlines()
+
+    def explain(self, kind: Kind, name: str) -> str:
+        """Why an object did not do its work: what it says itself, its events, and its last pod."""
+        manifest = self.read(kind, name)
+        if manifest is None:
+            return f"{kind.name} {self.namespace}/{name} is gone: somebody deleted it. Clear the task to run it again."
+        judgement = kind.judge(manifest)
+        said = ": ".join(part for part in (judgement.reason, judgement.message) if part)
+        lines = [f"{kind.name} {self.namespace}/{name} is {judgement.phase}" + (f" ({said[:600]})." if said else ".")]
+        warnings = [event for event in self.events(name) if event.get("type") == "Warning"]
+        lines += [f"  {event.get('reason')}: {event.get('message')}" for event in warnings[-5:]]
+        pods = self.pods(kind, name)
+        if not pods:
+            lines.append(f"It has no pod yet. See what its controller says: kubectl -n {self.namespace} describe …")
+            return "\n".join(lines)
+        last = pods[-1]
+        pod_name = last["metadata"]["name"]
+        tail = self.log_tail(pod_name, kind.container, LOG_LINES)
+        if not tail and last_run(last, kind.container):
+            tail = self.log_tail(pod_name, kind.container, LOG_LINES, previous=True)
+        lines.append(explain_pod(last, kind.container, self.events(pod_name), tail))
+        return "\n".join(lines)

@@ -1,0 +1,85 @@
+"""Named node pools: from a name to selector, tolerations and resources, and to slots in an Airflow pool."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from podium.errors import NodePoolTooSmallError, UnknownNodePoolError
+
+if TYPE_CHECKING:
+    from include.config.settings import NodePool, Settings
+
+GPU = "nvidia.com/gpu"
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where work runs and what it may use.
+
+    :param pool: name of the node pool.
+    :param settings: the pool's settings.
+    :param cpu: CPU request, a Kubernetes quantity.
+    :param memory: memory request and limit, a Kubernetes quantity.
+    :param gpus: GPUs of one pod.
+    :param replicas: pods that run at once.
+    """
+
+    pool: str
+    settings: "NodePool"
+    cpu: str
+    memory: str
+    gpus: int = 0
+    replicas: int = 1
+
+    @cached_property
+    def node_selector(self) -> dict[str, str]:
+        """The labels a node must carry."""
+        return dict(self.settings.node_selector)
+
+    @cached_property
+    def tolerations(self) -> list[dict[str, Any]]:
+        """Tolerations as Kubernetes has them; unset fields are left out."""
+        return [toleration.model_dump(exclude_none=True) for toleration in self.settings.tolerations]
+
+    @cached_property
+    def resources(self) -> dict[str, dict[str, str]]:
+        """Requests and limits of one container.
+
+        Memory is limited to what is requested, so that a greedy pod fails instead of its neighbours. CPU has no
+        limit: throttling helps nobody. GPUs need both, and equal.
+        """
+        gpu = {GPU: str(self.gpus)} if self.gpus else {}
+        return {
+            "requests": {"cpu": self.cpu, "memory": self.memory, **gpu},
+            "limits": {"memory": self.memory, **gpu},
+        }
+
+    @property
+    def airflow_pool(self) -> dict[str, Any]:
+        """The operator arguments `pool` and `pool_slots`: slots are GPUs. Empty for work without GPUs."""
+        total = self.gpus * self.replicas
+        return {"pool": self.pool, "pool_slots": total} if total else {}
+
+
+def place(
+    settings: "Settings", pool: str, *, cpu: str = "500m", memory: str = "1Gi", gpus: int = 0, replicas: int = 1
+) -> Placement:
+    """Look a pool up and check that the work can ever fit.
+
+    :param settings: those of the environment.
+    :param pool: its name under `node_pools`.
+    :param cpu: CPU request of one pod.
+    :param memory: memory request of one pod.
+    :param gpus: GPUs of one pod.
+    :param replicas: pods that run at once.
+    :raises UnknownNodePoolError: there is no such pool.
+    :raises NodePoolTooSmallError: one pod wants more GPUs than a node has, or all more than the pool has.
+    """
+    pools: Mapping[str, NodePool] = settings.node_pools
+    if pool not in pools:
+        raise UnknownNodePoolError(pool, sorted(pools))
+    found = pools[pool]
+    if gpus > found.gpus or gpus * replicas > found.total_gpus:
+        raise NodePoolTooSmallError(pool, gpus * replicas, found.total_gpus)
+    return Placement(pool, found, cpu, memory, gpus, replicas)

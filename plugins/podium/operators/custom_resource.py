@@ -1,0 +1,72 @@
+"""A custom resource as a task: the base of the operators for kinds that have no operator elsewhere."""
+
+from abc import abstractmethod
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from airflow.sdk import BaseOperator
+
+from podium.custom_resource_run import Cleanup, CustomResourceRun
+from podium.hooks.custom_resource import Object
+from podium.identity import Identity
+from podium.kinds import Kind
+from podium.platform import settings
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+
+class CustomResourceOperator(BaseOperator):
+    """Applies one custom resource under a name that follows from the task, and waits for it deferred.
+
+    A retry or another worker adopts the object that is there; one that finished while nobody watched has its
+    result collected. The log of the pod that matters runs along in the task's log.
+
+    A child sets `kind` and builds the manifest in `manifest`.
+
+    :param cleanup: what becomes of the object after success.
+    :param wants_result: whether the log of the pod that matters ends with a `PODIUM_RESULT` line to return.
+    """
+
+    kind: ClassVar[Kind]
+
+    def __init__(self, *, cleanup: Cleanup = Cleanup.TTL, wants_result: bool = True, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.cleanup = cleanup
+        self.wants_result = wants_result
+        self._run: CustomResourceRun | None = None
+
+    @abstractmethod
+    def manifest(self, identity: Identity) -> Object:
+        """The object to apply, named `identity.name`. Template fields are rendered by now."""
+
+    def execute(self, context: "Context") -> Any:
+        """Apply or adopt, then wait.
+
+        :raises WorkFailedError: the object failed.
+        """
+        return self._begin().start(context, self.manifest)
+
+    def resume(self, context: "Context", event: dict[str, Any]) -> Any:
+        """Go on after the wait.
+
+        :raises WorkFailedError: the object failed or is gone.
+        :raises WorkTimeoutError: it did not finish in time.
+        """
+        return self._begin().finish(context, event)
+
+    def on_kill(self) -> None:
+        """End the work, unless another attempt has taken it over."""
+        if self._run is not None:
+            self._run.kill()
+
+    def _begin(self) -> CustomResourceRun:
+        kubernetes = settings().kubernetes
+        self._run = CustomResourceRun(
+            operator=self,
+            kind=self.kind,
+            namespace=kubernetes.namespace,
+            conn_id=kubernetes.connection_id,
+            cleanup=self.cleanup,
+            wants_result=self.wants_result,
+        )
+        return self._run

@@ -1,0 +1,127 @@
+"""Horovod on the GPU pools: an MPIJob of the mpi-operator."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Final
+
+from podium import pod_parts
+from podium.hooks.custom_resource import Object
+from podium.identity import Identity
+from podium.kinds import MPI_JOB, Kind
+from podium.node_pools import Placement, place
+from podium.operators.custom_resource import CustomResourceOperator
+from podium.platform import settings
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+HOSTFILE: Final = "/etc/mpi/hostfile"
+SSH_AUTH_PATH: Final = "/home/podium/.ssh"
+TTL_S: Final = 24 * 3600
+
+
+class MPIJobOperator(CustomResourceOperator):
+    """Runs a command on every worker of a pool, as ranks of one Horovod job.
+
+    The launcher starts once all workers are ready, reaches them through the host file, and prints the result of
+    rank 0. One dead rank ends the job; the command is expected to go on from its checkpoint when it runs again.
+
+    :param image: name under `images` in the settings, for launcher and workers.
+    :param command: what each rank runs, templated.
+    :param workers: how many worker pods, each one rank.
+    :param node_pool: name under `node_pools` in the settings, for the workers.
+    :param gpus_per_worker: GPUs of one worker; the task takes all of them as slots of the pool.
+    :param cpu: CPU request of one worker.
+    :param memory: memory of one worker.
+    :param env: further environment variables of launcher and workers, templated; no secrets.
+    """
+
+    kind: ClassVar[Kind] = MPI_JOB
+    template_fields: Sequence[str] = ("command", "env")
+
+    def __init__(
+        self,
+        *,
+        image: str,
+        command: Sequence[str],
+        workers: int,
+        node_pool: str,
+        gpus_per_worker: int = 1,
+        cpu: str = "2",
+        memory: str = "4Gi",
+        env: dict[str, str] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        platform = settings()
+        self.placement: Placement = place(
+            platform, node_pool, cpu=cpu, memory=memory, gpus=gpus_per_worker, replicas=workers
+        )
+        super().__init__(**(self.placement.airflow_pool | kwargs))
+        self.image = pod_parts.image_reference(platform, image)
+        self.command = list(command)
+        self.workers = workers
+        self.env = dict(env or {})
+        self._run_id = ""
+
+    def execute(self, context: "Context") -> Any:
+        """Start the job, or adopt it, and wait."""
+        self._run_id = context["run_id"]
+        return super().execute(context)
+
+    def manifest(self, identity: Identity) -> Object:
+        """The MPIJob."""
+        launch = ["horovodrun", "--gloo", "--hostfile", HOSTFILE, "-np", str(self.workers), *self.command]
+        launcher_resources = {"requests": {"cpu": "250m", "memory": "512Mi"}, "limits": {"memory": "512Mi"}}
+        launcher = self._pod({"name": "launcher", "command": launch, "resources": launcher_resources})
+        worker = self._pod({"name": "worker", "resources": self.placement.resources})
+        worker["spec"] |= {
+            "nodeSelector": self.placement.node_selector,
+            "tolerations": self.placement.tolerations,
+        }
+        return {
+            "apiVersion": self.kind.api_version,
+            "kind": self.kind.name,
+            "metadata": {"name": identity.name, "namespace": settings().kubernetes.namespace},
+            "spec": {
+                "slotsPerWorker": 1,
+                # Otherwise the launcher races its workers.
+                "launcherCreationPolicy": "WaitForWorkersReady",
+                "sshAuthMountPath": SSH_AUTH_PATH,
+                "runPolicy": {
+                    # The launcher stays: its log holds the result.
+                    "cleanPodPolicy": "Running",
+                    # Airflow retries, with a checkpoint to go on from; two who retry would multiply.
+                    "backoffLimit": 0,
+                    "ttlSecondsAfterFinished": TTL_S,
+                },
+                "mpiReplicaSpecs": {
+                    "Launcher": {"replicas": 1, "restartPolicy": "Never", "template": launcher},
+                    "Worker": {"replicas": self.workers, "restartPolicy": "Never", "template": worker},
+                },
+            },
+        }
+
+    def _pod(self, container: Object) -> Object:
+        platform = settings()
+        variables = pod_parts.environment(self.dag_id, self._run_id, self.image)
+        variables += [{"name": name, "value": value} for name, value in self.env.items()]
+        return {
+            # ssh between pods does not pass through a mesh's side-car.
+            "metadata": {"labels": {"sidecar.istio.io/inject": "false"}},
+            "spec": {
+                "serviceAccountName": platform.kubernetes.service_account,
+                "automountServiceAccountToken": False,
+                "securityContext": pod_parts.POD_SECURITY_CONTEXT,
+                "volumes": [pod_parts.credentials_volume(platform)],
+                "containers": [
+                    {
+                        "image": self.image,
+                        "env": variables,
+                        "envFrom": pod_parts.environment_from(platform),
+                        "volumeMounts": [pod_parts.credentials_mount()],
+                        "securityContext": pod_parts.CONTAINER_SECURITY_CONTEXT,
+                        "terminationMessagePolicy": "FallbackToLogsOnError",
+                        **container,
+                    }
+                ],
+            },
+        }

@@ -1,0 +1,299 @@
+"""A pod, with the defaults that every pod of Podium has."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator
+from airflow.providers.cncf.kubernetes.utils.container import (
+    container_is_completed,
+    container_is_running,
+    container_is_succeeded,
+)
+from airflow.providers.cncf.kubernetes.utils.pod_manager import PodPhase
+from airflow.providers.cncf.kubernetes.utils.xcom_sidecar import PodDefaults
+from airflow.sdk.exceptions import AirflowException, AirflowTaskTimeout
+from kubernetes.client import ApiException  # noqa: TID253 - the base class imports it anyway
+from kubernetes.client import models as k8s  # noqa: TID253
+from kubernetes.watch import Watch  # noqa: TID253
+from tenacity import retry, retry_if_result, stop_after_delay, wait_exponential
+
+from podium import pod_parts
+from podium.errors import WorkFailedError, WorkTimeoutError
+from podium.failures import LOG_LINES, explain_pod
+from podium.identity import EPOCH_LABEL, TASK_LABEL, Identity
+from podium.node_pools import place
+from podium.platform import settings
+from podium.supersession import was_killed
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+GONE_WITHIN_S: Final = 120
+
+# A pod that is done so soon is waited for on the spot: to defer and to resume costs more than that.
+PATIENCE_S: Final = 10
+SIDECAR_WITHIN_S: Final = 120
+
+
+class PodiumPodOperator(KubernetesPodOperator):
+    """Runs one image of the settings in one pod and returns the JSON it leaves behind.
+
+    It waits deferred, runs under the restricted Pod Security Standard, gets the platform's addresses from a
+    ConfigMap and its credentials as files. A retry, or a worker that takes over, finds the pod under its name;
+    a pod that succeeded while nobody watched has its result collected, it is not run again.
+
+    >>> PodiumPodOperator(task_id="ingest", image="ingest", arguments=["python", "-m", "include.jobs.ingest"])
+
+    :param image: name under `images` in the settings.
+    :param arguments: the command line, templated.
+    :param node_pool: name under `node_pools` in the settings.
+    :param cpu: CPU request, a Kubernetes quantity.
+    :param memory: memory request and limit, a Kubernetes quantity.
+    :param gpus: GPUs; the task then takes as many slots of the Airflow pool of the same name.
+    :param env: further environment variables, templated; no secrets.
+    :param kwargs: as KubernetesPodOperator has them.
+    :raises UnknownImageError: at parse time.
+    :raises UnknownNodePoolError: at parse time.
+    """
+
+    def __init__(
+        self,
+        *,
+        image: str,
+        arguments: Sequence[str] = (),
+        node_pool: str = "general",
+        cpu: str = "500m",
+        memory: str = "1Gi",
+        gpus: int = 0,
+        env: dict[str, str] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        platform = settings()
+        reference = pod_parts.image_reference(platform, image)
+        placement = place(platform, node_pool, cpu=cpu, memory=memory, gpus=gpus)
+        variables = pod_parts.environment("{{ dag.dag_id }}", "{{ run_id }}", reference)
+        variables.append({"name": "PODIUM_XCOM_PATH", "value": pod_parts.XCOM_PATH})
+        variables += [{"name": name, "value": value} for name, value in (env or {}).items()]
+        credentials = pod_parts.credentials_volume(platform)
+        defaults: dict[str, Any] = {
+            "namespace": platform.kubernetes.namespace,
+            "kubernetes_conn_id": platform.kubernetes.connection_id,
+            "service_account_name": platform.kubernetes.service_account,
+            "automount_service_account_token": False,
+            "deferrable": True,
+            "do_xcom_push": True,
+            # A failed pod stays for `kubectl describe` until the next attempt takes its name.
+            "on_finish_action": "delete_succeeded_pod",
+            "log_pod_spec_on_failure": False,
+            "termination_message_policy": "FallbackToLogsOnError",
+            "startup_timeout_seconds": 600,
+            "startup_check_interval_seconds": 1,
+            "poll_interval": 1,
+            # The log of a long pod appears while it runs, not only at its end.
+            "logging_interval": 10,
+        }
+        super().__init__(
+            image=reference,
+            arguments=list(arguments),
+            random_name_suffix=False,
+            node_selector=placement.node_selector,
+            tolerations=[k8s.V1Toleration(**toleration) for toleration in placement.tolerations],
+            container_resources=k8s.V1ResourceRequirements(**placement.resources),
+            env_vars=[k8s.V1EnvVar(**variable) for variable in variables],
+            env_from=[
+                k8s.V1EnvFromSource(
+                    config_map_ref=k8s.V1ConfigMapEnvSource(name=platform.kubernetes.platform_config_map)
+                )
+            ],
+            volumes=[
+                k8s.V1Volume(
+                    name=credentials["name"],
+                    secret=k8s.V1SecretVolumeSource(
+                        secret_name=credentials["secret"]["secretName"],
+                        default_mode=credentials["secret"]["defaultMode"],
+                    ),
+                )
+            ],
+            volume_mounts=[
+                k8s.V1VolumeMount(
+                    name=pod_parts.CREDENTIALS_VOLUME, mount_path=pod_parts.CREDENTIALS_DIR, read_only=True
+                )
+            ],
+            security_context=pod_parts.POD_SECURITY_CONTEXT,
+            container_security_context=pod_parts.CONTAINER_SECURITY_CONTEXT,
+            xcom_sidecar_container_security_context=pod_parts.CONTAINER_SECURITY_CONTEXT,
+            **(defaults | placement.airflow_pool | kwargs),
+        )
+        self._identity: Identity | None = None
+        self._ti: Any = None
+        self._event_status = ""
+        self._result: Any = None
+
+    def execute(self, context: "Context") -> Any:
+        """Create the pod, or join it, and wait for it deferred."""
+        self._identify(context)
+        try:
+            result = super().execute(context)
+        except AirflowTaskTimeout:
+            self._event_status = "timeout"
+            raise
+        # The provider drops the result of a pod that is done before it is deferred.
+        return result if result is not None else self._result
+
+    def invoke_defer_method(self, last_log_time: Any = None, context: "Context | None" = None) -> None:
+        """Wait a moment for the pod; defer if it takes longer."""
+        if last_log_time is None and self.pod is not None:
+            self.pod = self._watch_briefly(self.pod)
+        super().invoke_defer_method(last_log_time, context)
+
+    def trigger_reentry(self, context: "Context", event: dict[str, Any]) -> Any:
+        """Collect the pod's log and result."""
+        self._identify(context)
+        self._event_status = event.get("status", "")
+        self._result = self.collect(context, super().trigger_reentry(context, event))
+        return self._result
+
+    def collect(self, context: "Context", result: Any) -> Any:
+        """Make the task's result from the pod's; children judge it here.
+
+        :param result: the JSON that the pod left, None if it left none.
+        """
+        return result
+
+    def get_or_create_pod(self, pod_request_obj: k8s.V1Pod, context: "Context") -> k8s.V1Pod:
+        """Join the pod of this identity, or make it; pods of earlier epochs of the task end first.
+
+        The provider's way, by labels and the task-state store, would join the pod of a task that has since been
+        cleared, and would run a pod again that succeeded while nobody watched.
+        """
+        self._end_earlier_epochs()
+        existing = self._read(pod_request_obj.metadata.name)
+        if existing is not None:
+            if self._is_joinable(existing):
+                self.log.info("Joining pod %s (%s)", existing.metadata.name, existing.status.phase)
+                return existing
+            self.log.info("Replacing pod %s of an earlier attempt", existing.metadata.name)
+            self._delete_and_wait(existing.metadata.name)
+        try:
+            return self.pod_manager.create_pod(pod=pod_request_obj)
+        except ApiException as error:
+            if error.status != 409:
+                raise
+            # Another attempt was faster: two of the same never run at once.
+            self.log.info("Pod %s was created meanwhile: joining it", pod_request_obj.metadata.name)
+            return self.hook.get_pod(pod_request_obj.metadata.name, pod_request_obj.metadata.namespace)
+
+    def extract_xcom(self, pod: k8s.V1Pod, **kwargs: Any) -> Any:
+        """Read the result, once the side-car that holds it is up: a quick pod may be done before it."""
+        if container_is_succeeded(self._read(pod.metadata.name) or pod, self.base_container_name):
+            self.pod_manager.await_xcom_sidecar_container_start(pod=pod, timeout=SIDECAR_WITHIN_S)
+        return super().extract_xcom(pod, **kwargs)
+
+    def cleanup(
+        self,
+        pod: k8s.V1Pod,
+        remote_pod: k8s.V1Pod,
+        xcom_result: dict[str, Any] | None = None,
+        context: "Context | None" = None,
+    ) -> None:
+        """Clean up as the provider does, but say why a pod failed and what to do.
+
+        :raises WorkFailedError: the pod failed.
+        :raises WorkTimeoutError: it did not finish in time.
+        """
+        # Facts first: cleaning up may delete what they are read from.
+        text = self._explain(remote_pod) if remote_pod and not self._killed else ""
+        try:
+            super().cleanup(pod, remote_pod, xcom_result, context)
+        except AirflowException as error:
+            if type(error) is not AirflowException:
+                raise
+            if self._event_status == "timeout":
+                raise WorkTimeoutError(f"{self.task_id} did not finish in time.\n{text}") from None
+            raise WorkFailedError(f"{self.task_id} failed.\n{text}") from None
+
+    def on_kill(self) -> None:
+        """Delete the pod, if it was this attempt that was killed; a superseded one leaves it to its successor."""
+        if self._event_status != "timeout" and self._ti is not None and not was_killed(self._ti):
+            self._killed = True
+            self.log.info("This attempt ends, its pod stays for the next one")
+            return
+        super().on_kill()
+
+    def _identify(self, context: "Context") -> None:
+        self._ti = context["ti"]
+        self._identity = Identity.of(context["ti"], self.retries or 0)
+        self.name = self._identity.name
+        self.labels = {**self.labels, **self._identity.labels}
+
+    def _watch_briefly(self, pod: k8s.V1Pod) -> k8s.V1Pod:
+        watch = Watch()
+        changes = watch.stream(
+            self.client.list_namespaced_pod,
+            pod.metadata.namespace,
+            field_selector=f"metadata.name={pod.metadata.name}",
+            timeout_seconds=PATIENCE_S,
+        )
+        for change in changes:
+            pod = change["object"]
+            if change["type"] == "DELETED" or self._is_done(pod):
+                watch.stop()
+        return pod
+
+    def _is_done(self, pod: k8s.V1Pod) -> bool:
+        done = container_is_completed(pod, self.base_container_name)
+        # Its result can be read only once the side-car is up, which may well be later.
+        return bool(done and (not self.do_xcom_push or container_is_running(pod, PodDefaults.SIDECAR_CONTAINER_NAME)))
+
+    def _is_joinable(self, pod: k8s.V1Pod) -> bool:
+        if pod.metadata.deletion_timestamp or (pod.metadata.labels or {}).get(self.POD_CHECKED_KEY) == "True":
+            return False
+        return bool(pod.status.phase != PodPhase.FAILED)
+
+    def _end_earlier_epochs(self) -> None:
+        identity = self._identity
+        if identity is None or identity.epoch == 0:
+            return
+        selector = f"{TASK_LABEL}={identity.task_key},{EPOCH_LABEL}!={identity.epoch}"
+        for pod in self.client.list_namespaced_pod(self.namespace, label_selector=selector).items:
+            self.log.info("The task was cleared: deleting its earlier pod %s", pod.metadata.name)
+            self._delete_and_wait(pod.metadata.name)
+
+    def _read(self, name: str) -> k8s.V1Pod | None:
+        try:
+            return self.client.read_namespaced_pod(name, self.namespace)
+        except ApiException as error:
+            if error.status == 404:
+                return None
+            raise
+
+    def _delete_and_wait(self, name: str) -> None:
+        try:
+            self.client.delete_namespaced_pod(name, self.namespace)
+        except ApiException as error:
+            if error.status != 404:
+                raise
+        gone = retry(
+            retry=retry_if_result(lambda pod: pod is not None),
+            wait=wait_exponential(multiplier=0.1, max=2),
+            stop=stop_after_delay(GONE_WITHIN_S),
+        )
+        gone(self._read)(name)
+
+    def _explain(self, pod: k8s.V1Pod) -> str:
+        """Why the pod failed, for as far as the cluster still knows."""
+        name, namespace = pod.metadata.name, pod.metadata.namespace
+        manifest = self.client.api_client.sanitize_for_serialization(self._read(name) or pod)
+        events = self.client.api_client.sanitize_for_serialization(
+            self.client.list_namespaced_event(namespace, field_selector=f"involvedObject.name={name}").items
+        )
+        try:
+            # Undecoded, because the client makes text of bytes by their repr.
+            answer = self.client.read_namespaced_pod_log(
+                name, namespace, container=self.base_container_name, tail_lines=LOG_LINES, _preload_content=False
+            )
+            log = answer.data.decode("utf-8", errors="replace")
+        except ApiException:
+            # A container that never started has no log; the events say why.
+            log = ""
+        return explain_pod(manifest, self.base_container_name, events, log.splitlines())

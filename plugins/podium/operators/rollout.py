@@ -1,0 +1,276 @@
+"""A canary that promotes itself or takes itself back."""
+
+import datetime as dt
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, Final
+
+from airflow.sdk import BaseOperator
+from airflow.sdk.exceptions import AirflowSkipException
+
+from podium.errors import RolledBackError, RolloutFailedError
+from podium.hooks.inference_service import InferenceServiceHook
+from podium.hooks.mlflow import ModelRegistryHook
+from podium.identity import Identity
+from podium.kinds import INFERENCE_SERVICE, Phase
+from podium.metrics import Sample, cluster_name, provider, read
+from podium.platform import settings
+from podium.predictors import predictor
+from podium.rollout import Limits, Outcome, State, Step, Verdict
+from podium.supersession import was_killed
+from podium.triggers.custom_resource import CustomResourceTrigger
+from podium.triggers.rollout import RolloutStepTrigger
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+CHAMPION: Final = "champion"
+CANARY_READY: Final = "CanaryPredictorReady"
+
+
+class RolloutOperator(BaseOperator):
+    """Brings a version of a model to production in steps, or takes it back.
+
+    The steps and limits are those of `rollout` in the settings. Where the rollout stands is kept in a ConfigMap owned
+    by the InferenceService: a retry, or another worker, goes on from there. When all steps have passed, the canary
+    becomes the stable predictor without a restart and the alias `champion` moves to its version; when one fails, the
+    canary loses its traffic and goes. The record of all this is the task's result; rolling back is a result too.
+
+    :param service: name of the InferenceService; it exists and is ready.
+    :param model_name: of the registered model.
+    :param version: to roll out, templated.
+    :param serving: further arguments of `podium.predictors.predictor`.
+    :param ready_within_s: how long the canary may take to start.
+    """
+
+    template_fields: Sequence[str] = ("version",)
+
+    def __init__(
+        self,
+        *,
+        service: str,
+        model_name: str,
+        version: str,
+        serving: dict[str, Any] | None = None,
+        ready_within_s: float = 600,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.service = service
+        self.model_name = model_name
+        self.version = version
+        self.serving = dict(serving or {})
+        self.ready_within_s = ready_within_s
+        self._ti: Any = None
+        platform = settings()
+        self.namespace = platform.kubernetes.namespace
+        self.conn_id = platform.kubernetes.connection_id
+        self.steps = [Step(step.traffic_percent, step.min_seconds, step.max_seconds) for step in platform.rollout.steps]
+        self.limits = Limits(
+            platform.rollout.max_error_rate, platform.rollout.max_p99_ms, platform.rollout.min_requests
+        )
+
+    def execute(self, context: "Context") -> Any:
+        """Begin, or go on where an earlier attempt was.
+
+        :raises RolloutFailedError: it cannot be carried out.
+        """
+        self._ti = context["ti"]
+        state = self._resume_or_begin(context)
+        if state.closed:
+            self.log.info("Version %s: %s, %s", state.version, state.outcome, state.reason)
+            return state.record()
+        if state.outcome is Outcome.ROLLED_BACK:
+            return self._roll_back(state, state.reason)
+        if state.step < 0:
+            return self._start_canary(state)
+        return self._run_step(state)
+
+    def resume_ready(self, context: "Context", event: dict[str, Any]) -> Any:
+        """The canary is up, or it is not going to be."""
+        self._ti = context["ti"]
+        state = self._state()
+        if event["status"] != Phase.SUCCEEDED:
+            reason = f"the canary did not become ready within {self.ready_within_s:.0f} s"
+            self.log.warning("%s\n%s", reason, self._hook().explain(INFERENCE_SERVICE, self.service))
+            return self._roll_back(state, reason)
+        state.begin_step(0)
+        self._hook().save_state(self.service, state)
+        return self._run_step(state)
+
+    def resume_step(self, context: "Context", event: dict[str, Any]) -> Any:
+        """There is a verdict on the present step."""
+        self._ti = context["ti"]
+        state = self._state()
+        step = self.steps[state.step]
+        verdict, reason = Verdict(event["verdict"]), event["reason"]
+        self.log.info("Step %d, %d %% of the traffic: %s, %s", state.step, step.traffic_percent, verdict, reason)
+        ended = dt.datetime.fromtimestamp(event["ended"], dt.UTC)
+        state.end_step(step, verdict, reason, Sample.from_json(event["counted"]), ended)
+        if verdict is Verdict.FAIL:
+            return self._roll_back(state, f"at {step.traffic_percent} % of the traffic: {reason}")
+        state.begin_step(state.step + 1)
+        self._hook().save_state(self.service, state)
+        return self._run_step(state)
+
+    def on_kill(self) -> None:
+        """Take the canary back, if it was this attempt that was killed."""
+        if self._ti is not None and was_killed(self._ti):
+            self.log.info("The rollout was ended: dropping the canary of %s", self.service)
+            self._hook().drop_canary(self.service)
+
+    def _resume_or_begin(self, context: "Context") -> State:
+        hook = self._hook()
+        owner = Identity.of(context["ti"], self.retries or 0).name
+        state = hook.load_state(self.service)
+        if state is not None and state.owner == owner:
+            self.log.info("Going on with the rollout of version %s at step %d", state.version, state.step)
+            return state
+        stable = hook.get(self.service)["spec"]["predictor"].get("name", "")
+        canary = self._predictor()["name"]
+        first = {name: self._read(name) for name in {stable, canary}}
+        state = State(owner=owner, version=str(self.version), canary=canary, stable=stable, first=first)
+        if stable == canary:
+            state.outcome, state.reason = Outcome.UNCHANGED, f"version {self.version} serves already"
+            state.closed = True
+        hook.save_state(self.service, state)
+        return state
+
+    def _start_canary(self, state: State) -> Any:
+        hook = self._hook()
+        self.log.info("Starting %s beside %s", state.canary, state.stable)
+        current = hook.set_canary(self.service, self._predictor(), 0)
+        self.defer(
+            trigger=CustomResourceTrigger(
+                kind=INFERENCE_SERVICE.name,
+                namespace=self.namespace,
+                name=self.service,
+                uid=current["metadata"]["uid"],
+                conn_id=self.conn_id,
+                deadline=time.time() + self.ready_within_s,
+                condition=CANARY_READY,
+                follow_log=False,
+                delete_on_kill=False,
+            ),
+            method_name="resume_ready",
+        )
+
+    def _run_step(self, state: State) -> Any:
+        """Bring the present step's traffic into force and watch it; promote when there is no step left."""
+        if state.step >= len(self.steps):
+            return self._promote(state)
+        step, hook = self.steps[state.step], self._hook()
+        if not state.started:
+            changed = hook.set_canary(self.service, self._predictor(), step.traffic_percent)
+            hook.wait_until_in_force(changed)
+            state.baseline = self._read(state.canary)
+            state.started = dt.datetime.now(dt.UTC).isoformat(timespec="milliseconds")
+            hook.save_state(self.service, state)
+        platform = settings()
+        self.defer(
+            trigger=RolloutStepTrigger(
+                namespace=self.namespace,
+                service=self.service,
+                predictor=state.canary,
+                conn_id=self.conn_id,
+                metrics=platform.rollout.metrics,
+                metrics_url=platform.reach.metrics_url,
+                step=asdict(step),
+                limits=asdict(self.limits),
+                baseline=state.baseline.to_json(),
+                started=dt.datetime.fromisoformat(state.started).timestamp(),
+                poll_seconds=platform.rollout.poll_seconds,
+            ),
+            method_name="resume_step",
+        )
+
+    def _promote(self, state: State) -> Any:
+        hook = self._hook()
+        if hook.get(self.service)["spec"]["predictor"].get("name") != state.canary:
+            hook.wait_until_in_force(hook.replace_predictor(self.service, self._predictor()))
+        self._registry().set_alias(self.model_name, CHAMPION, state.version)
+        state.outcome, state.reason = Outcome.PROMOTED, f"all {len(self.steps)} steps passed"
+        return self._close(state)
+
+    def _roll_back(self, state: State, reason: str) -> Any:
+        hook = self._hook()
+        # Decided once: a successor of this attempt does not judge the step again.
+        state.outcome, state.reason = Outcome.ROLLED_BACK, reason
+        hook.save_state(self.service, state)
+        # Traffic first: a pod that is deleted together with its route may still be sent a request.
+        if hook.get(self.service)["spec"].get("canary"):
+            hook.wait_until_in_force(hook.set_canary(self.service, self._predictor(), 0))
+        hook.drop_canary(self.service)
+        return self._close(state)
+
+    def _close(self, state: State) -> dict[str, Any]:
+        now = Sample()
+        for name, first in state.first.items():
+            now = now.plus(self._read(name).since(first))
+        state.service, state.closed = now, True
+        self._hook().save_state(self.service, state)
+        self.log.info("Rollout of version %s: %s, %s", state.version, state.outcome, state.reason)
+        return state.record()
+
+    def _state(self) -> State:
+        state = self._hook().load_state(self.service)
+        if state is None:
+            raise RolloutFailedError(
+                f"The ConfigMap of {self.service}'s rollout is gone: clear the task to begin again."
+            )
+        return state
+
+    def _read(self, name: str) -> Sample:
+        platform = settings()
+        source = provider(platform.rollout.metrics, platform.reach.metrics_url)
+        return read(source, cluster_name(self.namespace, self.service, name))
+
+    def _predictor(self) -> dict[str, Any]:
+        return predictor(settings(), model_name=self.model_name, version=self.version, **self.serving)
+
+    def _registry(self) -> ModelRegistryHook:
+        return ModelRegistryHook(settings().reach.mlflow_tracking_uri)
+
+    def _hook(self) -> InferenceServiceHook:
+        return InferenceServiceHook(self.namespace, conn_id=self.conn_id)
+
+
+class RecordRolloutOperator(BaseOperator):
+    """Writes a rollout's outcome to the model's version, and announces a new champion.
+
+    A rollout that took itself back ends the run as failed: nothing is broken, but somebody should know. One that had
+    nothing to do is skipped.
+
+    :param rollout: the record that RolloutOperator returned, templated.
+    :param model_name: of the registered model.
+    :param outlets: the asset of the champion; its event's extra is the record.
+    """
+
+    template_fields: Sequence[str] = ("rollout",)
+
+    def __init__(self, *, rollout: Any, model_name: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.rollout = rollout
+        self.model_name = model_name
+
+    def execute(self, context: "Context") -> Any:
+        """Write, announce, or fail.
+
+        :raises RolledBackError: the rollout took itself back.
+        """
+        record: dict[str, Any] = self.rollout
+        registry = ModelRegistryHook(settings().reach.mlflow_tracking_uri)
+        version = str(record["version"])
+        tags = {"outcome": record["outcome"], "reason": record["reason"], "run_id": context["run_id"]}
+        for key, value in tags.items():
+            registry.set_tag(self.model_name, version, f"rollout.{key}", value)
+        if record["outcome"] == Outcome.UNCHANGED:
+            raise AirflowSkipException(record["reason"])
+        if record["outcome"] == Outcome.ROLLED_BACK:
+            raise RolledBackError(self.model_name, version, record["replaced"], record["reason"])
+        for outlet in self.outlets:
+            context["outlet_events"][outlet].extra = {
+                key: record[key] for key in ("outcome", "version", "requests", "failed", "p99_ms")
+            }
+        return record["outcome"]

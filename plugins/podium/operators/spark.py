@@ -1,0 +1,141 @@
+"""Spark: a SparkApplication of the Spark operator."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from airflow.providers.cncf.kubernetes.operators.spark_kubernetes import SparkKubernetesOperator
+
+from podium import pod_parts
+from podium.custom_resource_run import CustomResourceRun
+from podium.hooks.custom_resource import Object
+from podium.identity import Identity
+from podium.kinds import SPARK_APPLICATION
+from podium.node_pools import place
+from podium.platform import settings
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+SPARK_VERSION: Final = "4.1.1"
+TTL_S: Final = 24 * 3600
+
+
+class PodiumSparkOperator(SparkKubernetesOperator):
+    """Runs a PySpark application of one image and returns the result that it prints last.
+
+    The provider's operator finds its work by the driver's labels, judges it by the driver pod, and deletes the
+    driver when it is killed: a crash before the driver starts means a second application, and a driver that is gone
+    reads as success (apache/airflow#41212). Here the SparkApplication itself has a name that follows from the task,
+    is adopted by a retry, is judged by its own state, and is what gets deleted.
+
+    :param image: name under `images` in the settings.
+    :param main: the main file, e.g. `local:///app/include/jobs/features/main.py`.
+    :param arguments: its arguments, templated.
+    :param node_pool: name under `node_pools` in the settings.
+    :param driver_cores: cores of the driver.
+    :param driver_memory: heap of the driver, as Spark has it (`2g`).
+    :param executors: how many executors.
+    :param executor_cores: cores of one executor.
+    :param executor_memory: heap of one executor.
+    :param conf: further Spark settings.
+    """
+
+    def __init__(
+        self,
+        *,
+        image: str,
+        main: str,
+        arguments: Sequence[str] = (),
+        node_pool: str = "spark",
+        driver_cores: int = 1,
+        driver_memory: str = "2g",
+        executors: int = 1,
+        executor_cores: int = 1,
+        executor_memory: str = "2g",
+        conf: dict[str, str] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        platform = settings()
+        reference = pod_parts.image_reference(platform, image)
+        placement = place(platform, node_pool)
+        common: Object = {
+            "nodeSelector": placement.node_selector,
+            "tolerations": placement.tolerations,
+            "podSecurityContext": pod_parts.POD_SECURITY_CONTEXT,
+            "securityContext": pod_parts.CONTAINER_SECURITY_CONTEXT,
+            "serviceAccount": platform.kubernetes.service_account,
+            "env": pod_parts.environment("{{ dag.dag_id }}", "{{ run_id }}", reference),
+            "envFrom": pod_parts.environment_from(platform),
+            "volumeMounts": [pod_parts.credentials_mount()],
+        }
+        application: Object = {
+            "apiVersion": SPARK_APPLICATION.api_version,
+            "kind": SPARK_APPLICATION.name,
+            "metadata": {},
+            "spec": {
+                "type": "Python",
+                "pythonVersion": "3",
+                "mode": "cluster",
+                "sparkVersion": SPARK_VERSION,
+                "image": reference,
+                "imagePullPolicy": "IfNotPresent",
+                "mainApplicationFile": main,
+                "arguments": list(arguments),
+                "sparkConf": dict(conf or {}),
+                # Airflow retries; two who retry would multiply.
+                "restartPolicy": {"type": "Never"},
+                "timeToLiveSeconds": TTL_S,
+                "volumes": [pod_parts.credentials_volume(platform)],
+                "driver": {**common, "cores": driver_cores, "memory": driver_memory},
+                "executor": {
+                    **common,
+                    "instances": executors,
+                    "cores": executor_cores,
+                    "memory": executor_memory,
+                },
+            },
+        }
+        super().__init__(
+            namespace=platform.kubernetes.namespace,
+            kubernetes_conn_id=platform.kubernetes.connection_id,
+            template_spec={"spark": application},
+            random_name_suffix=False,
+            deferrable=True,
+            **kwargs,
+        )
+        # The provider's False means that no side-car is wanted; the result comes from the driver's log.
+        self.do_xcom_push = True
+        self._run: CustomResourceRun | None = None
+
+    def execute(self, context: "Context") -> Any:
+        """Apply the application, or adopt it, and wait.
+
+        :raises WorkFailedError: it failed.
+        """
+        return self._begin().start(context, self._manifest)
+
+    def resume(self, context: "Context", event: dict[str, Any]) -> Any:
+        """Go on after the wait.
+
+        :raises WorkFailedError: the application failed or is gone.
+        :raises WorkTimeoutError: it did not finish in time.
+        """
+        return self._begin().finish(context, event)
+
+    def on_kill(self) -> None:
+        """End the application, unless another attempt has taken it over."""
+        if self._run is not None:
+            self._run.kill()
+
+    def _manifest(self, identity: Identity) -> Object:
+        application: Object = self.template_body["spark"]
+        return {**application, "metadata": {"name": identity.name, "namespace": self.namespace}}
+
+    def _begin(self) -> CustomResourceRun:
+        self._run = CustomResourceRun(
+            operator=self,
+            kind=SPARK_APPLICATION,
+            namespace=settings().kubernetes.namespace,
+            conn_id=settings().kubernetes.connection_id,
+        )
+        return self._run

@@ -1,0 +1,63 @@
+"""Tells a task that was killed from one that was superseded.
+
+After a scheduler dies, the task it had started is reset and a new attempt may join the same work in the cluster;
+the old supervisor, refused at its heartbeat, then terminates its own attempt. That attempt must not take the work
+with it. Only the server knows which case it is.
+"""
+
+import logging
+import threading
+from collections.abc import Callable
+from typing import Final
+
+from podium.identity import TaskInstanceLike
+
+log = logging.getLogger(__name__)
+
+# The supervisor escalates to SIGKILL 5 s after SIGTERM.
+PATIENCE_S: Final = 3.0
+
+# In these states another attempt, or this very one, still has a claim on the work.
+CLAIMED: Final = frozenset({"scheduled", "queued", "running", "deferred", "up_for_retry", "up_for_reschedule"})
+
+
+def was_killed(ti: TaskInstanceLike, states: Callable[[TaskInstanceLike], str | None] | None = None) -> bool:
+    """Whether the server says that this task was ended by somebody: failed, marked, cleared or removed.
+
+    Called from a signal handler, while the task's only channel to the server may be in use: so it asks from a
+    thread, for a short while. No answer means "not known to be killed": the work stays, and the next attempt
+    finds it under its name.
+
+    :param ti: the task instance.
+    :param states: asks for the task's current state; default: Airflow's execution API.
+    """
+    answer: list[str | None] = []
+
+    def ask() -> None:
+        try:
+            answer.append((states or _state_on_server)(ti))
+        except Exception:
+            log.warning("Cannot ask for the state of %s", ti.task_id, exc_info=True)
+
+    thread = threading.Thread(target=ask, daemon=True, name="ask-task-state")
+    thread.start()
+    thread.join(PATIENCE_S)
+    if not answer:
+        log.warning("No word on whether %s was killed or superseded: its work is left alone", ti.task_id)
+        return False
+    return answer[0] not in CLAIMED
+
+
+def _state_on_server(ti: TaskInstanceLike) -> str | None:
+    from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
+
+    mapped = ti.map_index is not None and ti.map_index >= 0
+    states = RuntimeTaskInstance.get_task_states(
+        dag_id=ti.dag_id,
+        task_ids=[ti.task_id],
+        run_ids=[ti.run_id],
+        map_index=ti.map_index if mapped else None,
+    )
+    key = f"{ti.task_id}_{ti.map_index}" if mapped else ti.task_id
+    state: str | None = states.get(ti.run_id, {}).get(key)
+    return state

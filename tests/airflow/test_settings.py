@@ -1,0 +1,50 @@
+import json
+import stat
+from pathlib import Path
+
+import pytest
+
+from include.airflow.settings import PROCESSES, Credentials, environment, prepare
+from include.config import load_settings
+
+CREDENTIALS = Credentials("airflow", "p@ss/word", "fernet", "j" * 64, "api", "let-me-in")
+
+
+def test_database_address_survives_awkward_passwords(tmp_path: Path) -> None:
+    found = environment(load_settings("local"), tmp_path, CREDENTIALS)["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"]
+    assert "airflow:p%40ss%2Fword@127.0.0.1:" in found
+
+
+def test_everything_listens_on_loopback_only(tmp_path: Path) -> None:
+    found = environment(load_settings("local"), tmp_path, CREDENTIALS)
+    assert found["AIRFLOW__API__HOST"] == "127.0.0.1"
+    # Their log servers would listen on every interface.
+    assert all("--skip-serve-logs" in PROCESSES[name] for name in ("scheduler", "triggerer"))
+
+
+def test_settings_of_the_environment_reach_the_dag_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PODIUM_PORTS__MLFLOW", "12345")
+    found = environment(load_settings("local"), tmp_path, CREDENTIALS)
+    assert found["PODIUM_PORTS__MLFLOW"] == "12345"
+    assert found["PODIUM_ENV"] == "local"
+
+
+def test_kubernetes_is_reached_by_the_connection_alone(tmp_path: Path) -> None:
+    found = environment(load_settings("local"), tmp_path, CREDENTIALS)
+    connection = json.loads(found["AIRFLOW_CONN_KUBERNETES_DEFAULT"])
+    assert connection["extra"]["kube_config_path"] == str(tmp_path / "kubeconfig")
+    # The deferrable operators refuse both at once.
+    assert "KUBECONFIG" not in found
+
+
+def test_a_cluster_has_no_such_environment(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="Helm chart"):
+        environment(load_settings("prod"), tmp_path, CREDENTIALS)
+
+
+def test_password_file_is_the_owners_alone(tmp_path: Path) -> None:
+    prepare(tmp_path, CREDENTIALS)
+    prepare(tmp_path, CREDENTIALS)
+    file = tmp_path / "airflow" / "passwords.json"
+    assert json.loads(file.read_text()) == {"admin": "let-me-in"}
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600

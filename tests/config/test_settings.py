@@ -1,0 +1,101 @@
+"""The settings: every environment is valid, and a mistake names its file, key and mend."""
+
+import datetime as dt
+import shutil
+from pathlib import Path
+
+import pytest
+
+from include.config import ConfigError, load_settings
+from include.config.settings import CONFIG_DIR, ENVIRONMENTS
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    """A copy of the configuration folder that a test may spoil."""
+    return Path(shutil.copytree(CONFIG_DIR, tmp_path / "config"))
+
+
+def spoil(directory: Path, old: str, new: str) -> None:
+    path = directory / "local.yaml"
+    text = path.read_text()
+    if old not in text:
+        raise LookupError(f"{old!r} is not in {path}")
+    path.write_text(text.replace(old, new, 1))
+
+
+@pytest.mark.parametrize("environment", ENVIRONMENTS)
+def test_every_environment_is_valid_and_reaches_all_services(environment: str) -> None:
+    settings = load_settings(environment)
+    assert settings.env == environment
+    assert all(settings.platform_environment().values())
+    assert set(settings.images) == set(load_settings("local").images)
+
+
+@pytest.mark.parametrize("environment", ENVIRONMENTS)
+def test_no_month_that_judges_a_model_is_among_those_that_train_it(environment: str) -> None:
+    recommender = load_settings(environment).recommender
+    assert max(*recommender.train_cutoffs, recommender.validation_cutoff) < recommender.evaluation_cutoff
+
+
+def test_local_endpoints_follow_the_ports(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PODIUM_PORTS__KAFKA", "31234")
+    settings = load_settings("local")
+    assert settings.reach.kafka_bootstrap_servers == "127.0.0.1:31234"
+    assert settings.platform_environment()["KAFKA_BOOTSTRAP_SERVERS"] == "127.0.0.1:31234"
+
+
+def test_a_variable_overrides_one_key_of_a_section(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PODIUM_FEATURES__CUTOFFS", '["2017-02-01", "2017-03-01"]')
+    features = load_settings("local").features
+    assert features.cutoffs == (dt.date(2017, 2, 1), dt.date(2017, 3, 1))
+    assert features.driver_cores == 2
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("kafka: 26092", "kafka: 80", "ports.kafka: Input should be greater than or equal to 1024, found 80"),
+        ("kafka: 26092", "kafka: 26093", "ports: Value error, kafka_controller and kafka both use port 26093"),
+        ("seed: 20171201", "sed: 20171201", "recommender.sed: Extra inputs are not permitted"),
+        ("max_error_rate: 0.01", "max_error_rate: 1.5", "rollout.max_error_rate"),
+        ("traffic_percent: 50", "traffic_percent: 5", "traffic_percent must rise from step to step and end at 100"),
+        ("America/New_York", "America/New_Yrok", "no IANA time zone"),
+        ("validation_cutoff: 2017-11-01", "validation_cutoff: 2018-01-01", "leaks into training"),
+        ("node_pool: gpu-a100", "node_pool: gpu-h100", "no pool 'gpu-h100' under node_pools"),
+        ("cutoffs: [2017-08-01", "cutoffs: [2017-08-02", "cutoffs are first days of months"),
+    ],
+)
+def test_a_mistake_is_named_with_file_and_key(directory: Path, old: str, new: str, expected: str) -> None:
+    spoil(directory, old, new)
+    with pytest.raises(ConfigError) as error:
+        load_settings("local", directory)
+    assert expected in str(error.value)
+    assert str(directory / "local.yaml") in str(error.value)
+
+
+def test_a_wrong_variable_is_named_as_the_source(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PODIUM_DRIFT__P_VALUE", "often")
+    with pytest.raises(ConfigError, match=r"drift\.p_value(.|\n)*PODIUM_DRIFT__P_VALUE"):
+        load_settings("local")
+
+
+def test_all_mistakes_are_reported_at_once(directory: Path) -> None:
+    spoil(directory, "max_error_rate: 0.01", "max_error_rate: 1.5")
+    spoil(directory, "epochs: 4", "epochs: 0")
+    with pytest.raises(ConfigError, match=r"2 mistake\(s\)"):
+        load_settings("local", directory)
+
+
+def test_an_unknown_environment_lists_the_known_ones() -> None:
+    with pytest.raises(ConfigError, match="local, dev, staging, prod"):
+        load_settings("production")
+
+
+def test_a_missing_file_and_broken_yaml_are_clear(directory: Path) -> None:
+    (directory / "local.yaml").write_text("ports: [")
+    with pytest.raises(ConfigError, match=r"local\.yaml: cannot be read"):
+        load_settings("local", directory)
+    (directory / "local.yaml").unlink()
+    with pytest.raises(ConfigError, match="restore it from the repository"):
+        load_settings("local", directory)

@@ -1,0 +1,167 @@
+"""What holds for every DAG: it parses, quickly, and whoever is called at night finds what they need."""
+
+import datetime as dt
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import pytest
+from podium.dag_defaults import Tag
+
+DAGS = Path(__file__).parents[2] / "dags"
+FILES = sorted(DAGS.glob("*.py"))
+PIPELINES = {"ingest_events", "build_features", "train_recommender", "rollout_recommender", "check_drift"}
+EXPECTED = PIPELINES | {"check_platform"}
+PARSE_S = 0.5
+HEAVY = {"mlflow", "pandas", "pyarrow", "boto3", "tensorflow", "pyspark", "great_expectations", "confluent_kafka"}
+
+
+@pytest.fixture(scope="session")
+def bag() -> Any:
+    from airflow.dag_processing.dagbag import DagBag
+
+    return DagBag(str(DAGS))
+
+
+@pytest.fixture(params=sorted(EXPECTED))
+def dag(bag: Any, request: pytest.FixtureRequest) -> Any:
+    return bag.dags[request.param]
+
+
+def test_all_files_import(bag: Any) -> None:
+    assert bag.import_errors == {}
+    assert set(bag.dags) == EXPECTED
+
+
+def test_one_file_for_each_dag() -> None:
+    assert {file.stem for file in FILES} == EXPECTED
+
+
+def test_docs_say_what_when_backfill_and_what_to_do_when_a_task_fails(dag: Any) -> None:
+    for heading in ("### What", "### When", "### Backfill", "### When a task fails"):
+        assert heading in dag.doc_md
+    runbook = dag.doc_md.split("### When a task fails")[1]
+    for task_id in dag.task_ids:
+        assert f"| `{task_id}` |" in runbook
+
+
+def test_tasks_have_owner_retries_and_a_limit_in_time(dag: Any) -> None:
+    for task in dag.tasks:
+        assert task.owner not in ("", "airflow")
+        assert task.retries >= 1
+        assert task.execution_timeout is not None
+
+
+def test_tags_are_known_ones(dag: Any) -> None:
+    assert dag.tags
+    assert set(dag.tags) <= set(Tag)
+
+
+def test_no_dag_catches_up_by_itself(dag: Any) -> None:
+    assert dag.catchup is False
+
+
+@pytest.mark.parametrize("dag_id", sorted(PIPELINES))
+def test_pipelines_can_be_backfilled(bag: Any, dag_id: str) -> None:
+    """Airflow refuses a backfill of a DAG without a rhythm, and makes a run for each tick of one that has it."""
+    from airflow.serialization.serialized_objects import DagSerialization
+
+    dag = DagSerialization.from_dict(DagSerialization.to_dict(bag.dags[dag_id]))
+    start, end = (dt.datetime(2017, month, 15, tzinfo=dt.UTC) for month in (1, 4))
+    assert dag.timetable.periodic
+    assert len(list(dag.iter_dagrun_infos_between(start, end))) == 3
+
+
+@pytest.mark.parametrize("dag_id", sorted(PIPELINES - {"ingest_events"}))
+def test_what_follows_others_makes_no_run_of_its_own_at_the_first_parse(bag: Any, dag_id: str) -> None:
+    from airflow.serialization.serialized_objects import DagSerialization
+
+    dag = DagSerialization.from_dict(DagSerialization.to_dict(bag.dags[dag_id]))
+    info = dag.next_dagrun_info(last_automated_run_info=None)
+    assert info.run_after > dt.datetime.now(dt.UTC)
+
+
+def test_assets_link_the_dags_into_one_pipeline(bag: Any) -> None:
+    produced = {outlet.name: dag.dag_id for dag in bag.dags.values() for task in dag.tasks for outlet in task.outlets}
+    assert produced == {
+        "sales.transactions": "ingest_events",
+        "features": "build_features",
+        "recommender.candidate": "train_recommender",
+        "recommender.champion": "rollout_recommender",
+        "recommender.drift.found": "check_drift",
+    }
+
+
+def test_training_takes_as_many_slots_of_the_gpu_pool_as_it_has_gpus(bag: Any) -> None:
+    task = bag.dags["train_recommender"].get_task("train")
+    assert (task.pool, task.pool_slots) == ("gpu-a100", 2)
+
+
+def test_announcements_are_judged_one_at_a_time(bag: Any) -> None:
+    assert bag.dags["ingest_events"].get_task("announce").max_active_tis_per_dag == 1
+
+
+def test_parse_time_of_each_file_once_the_providers_are_imported(record_property: Any) -> None:
+    """As a forked parser sees it: the preload is there, nothing of this repository is."""
+    script = textwrap.dedent("""
+        import runpy, sys, time
+        sys.path[:0] = sys.argv[1:4]
+        sys.argv = ["airflow", "dag-processor", *sys.argv[4:]]
+        import airflow_local_settings, os
+        for file in sys.argv[2:]:
+            pid = os.fork()
+            if pid == 0:
+                started = time.process_time()
+                runpy.run_path(file)
+                print(f"{file}\\t{time.process_time() - started:.3f}", flush=True)
+                os._exit(0)
+            os.waitpid(pid, 0)
+    """)
+    root = DAGS.parent
+    paths = [str(root), str(root / "plugins"), str(root / "include" / "airflow" / "config")]
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", script, *paths, *map(str, FILES)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    seconds = dict(line.split("\t") for line in done.stdout.splitlines() if "\t" in line)
+    assert set(seconds) == set(map(str, FILES))
+    for file, spent in seconds.items():
+        record_property(f"parse_s[{Path(file).stem}]", spent)
+        # CPU time, so that a busy machine does not fail the test.
+        assert float(spent) < PARSE_S, file
+
+
+def test_dag_files_import_nothing_heavy() -> None:
+    script = (
+        "import runpy, sys\nsys.path[:0] = sys.argv[1:3]\nfor f in sys.argv[3:]: runpy.run_path(f)\nprint(*sys.modules)"
+    )
+    root = DAGS.parent
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", script, str(root), str(root / "plugins"), *map(str, FILES)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    loaded = {name.split(".")[0] for name in done.stdout.split()}
+    assert loaded & HEAVY == set()
+
+
+def test_importing_does_not_touch_the_network() -> None:
+    script = textwrap.dedent("""
+        import runpy, socket, sys
+        sys.path[:0] = sys.argv[1:3]
+        def refuse(*_, **__):
+            raise RuntimeError("network at import")
+        socket.socket.connect = refuse
+        socket.getaddrinfo = refuse
+        for file in sys.argv[3:]:
+            runpy.run_path(file)
+    """)
+    root = DAGS.parent
+    subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", script, str(root), str(root / "plugins"), *map(str, FILES)], check=True
+    )

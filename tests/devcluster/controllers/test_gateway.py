@@ -1,0 +1,245 @@
+"""The gateway's configuration on a real Envoy: weights, rewriting, draining, counters, and no lost request."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import aiohttp
+from aiohttp import web
+
+from include.devcluster.controllers.gateway import (
+    LATENCY_BUCKETS_MS,
+    Backend,
+    Endpoint,
+    Service,
+    bootstrap,
+    cluster_name,
+    routes,
+    service_url,
+)
+from include.devcluster.controllers.gateway_sync import GatewaySync
+from tests.devcluster.controllers.support import Gateway, eventually
+
+
+class Predictor:
+    """A server that says which one it is; ``/slow`` answers only when told to."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.release = asyncio.Event()
+        self.waiting = asyncio.Event()
+        self.endpoint = Endpoint("127.0.0.1", 0)
+
+    async def answer(self, request: web.Request) -> web.Response:
+        if request.path == "/slow":
+            self.waiting.set()
+            await self.release.wait()
+        return web.json_response(
+            {"name": self.name, "path": request.path}, status=500 if request.path == "/bad" else 200
+        )
+
+
+@asynccontextmanager
+async def predictors(*names: str) -> AsyncIterator[list[Predictor]]:
+    servers, runners = [Predictor(name) for name in names], []
+    for server in servers:
+        app = web.Application()
+        app.router.add_route("*", "/{path:.*}", server.answer)
+        runner = web.AppRunner(app)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        runners.append(runner)
+        server.endpoint = Endpoint("127.0.0.1", int(runner.addresses[0][1]))
+    try:
+        yield servers
+    finally:
+        for runner in runners:
+            await runner.cleanup()
+
+
+def split(*parts: tuple[Predictor, int], draining: tuple[Predictor, ...] = ()) -> list[Service]:
+    backends = [Backend(cluster_name("podium", "rec", s.name), weight, (s.endpoint,)) for s, weight in parts]
+    for server in draining:
+        leaving = Endpoint(server.endpoint.address, server.endpoint.port, draining=True)
+        backends.append(Backend(cluster_name("podium", "rec", server.name), 0, (leaving,)))
+    return [Service("podium", "rec", tuple(backends))]
+
+
+class Load:
+    """Clients that ask without pause and remember every answer."""
+
+    def __init__(self, session: aiohttp.ClientSession, url: str) -> None:
+        self.answers: Counter[str] = Counter()
+        self._session, self._url = session, url
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def __aenter__(self) -> Load:
+        self._tasks = [asyncio.create_task(self._ask()) for _ in range(8)]
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def some(self, count: int) -> Counter[str]:
+        """The next ``count`` answers, by predictor; anything else than 200 is under its status."""
+        self.answers.clear()
+        await eventually(lambda: self.answers.total() >= count)
+        return Counter(self.answers)
+
+    async def _ask(self) -> None:
+        while True:
+            try:
+                async with self._session.get(self._url) as response:
+                    text = await response.text()
+                    self.answers[json.loads(text)["name"] if response.status == 200 else str(response.status)] += 1
+            except (aiohttp.ClientError, ValueError) as error:
+                self.answers[repr(error)] += 1
+
+
+def test_weights_change_under_load_without_a_failed_request(gateway: Gateway) -> None:
+    async def scenario() -> None:
+        sync = GatewaySync(gateway.directory, gateway.admin_url)
+        seen: Counter[str] = Counter()
+        async with predictors("v1", "v2") as (v1, v2), aiohttp.ClientSession() as session:
+            await sync.apply(split((v1, 100)))
+            async with Load(session, service_url(gateway.url, "podium", "rec") + "/v1/models/rec") as load:
+                for old, new in ((100, 0), (90, 10), (50, 50), (0, 100), (100, 0)):
+                    seen += load.answers
+                    await sync.apply(split((v1, old), (v2, new)))
+                    seen += load.answers
+                    # Envoy's threads take new routes over one after the other: let them, then count.
+                    seen += await load.some(50)
+                    answers = await load.some(1000)
+                    seen += answers
+                    assert abs(answers["v2"] / answers.total() * 100 - new) < 6
+                for _ in range(20):
+                    # From half of the traffic to draining at once, as a rollback does.
+                    await sync.apply(split((v1, 50), (v2, 50)))
+                    seen += await load.some(50)
+                    await sync.apply(split((v1, 100), draining=(v2,)))
+                    seen += load.answers
+                await sync.apply(split((v1, 100)))
+                seen += await load.some(1000)
+        assert set(seen) == {"v1", "v2"}, seen
+
+    asyncio.run(scenario())
+
+
+def test_a_draining_pod_finishes_what_it_has(gateway: Gateway) -> None:
+    async def scenario() -> None:
+        sync = GatewaySync(gateway.directory, gateway.admin_url)
+        url = service_url(gateway.url, "podium", "rec")
+        async with predictors("v1", "v2") as (v1, v2), aiohttp.ClientSession() as session:
+            await sync.apply(split((v1, 0), (v2, 100)))
+            slow = asyncio.create_task(session.get(f"{url}/slow"))
+            await v2.waiting.wait()
+            await sync.apply(split((v1, 100), draining=(v2,)))
+            leaving = Endpoint("127.0.0.1", v2.endpoint.port, draining=True)
+            assert await sync.in_flight() == {leaving: 1}
+            v2.release.set()
+            response = await slow
+            assert (await response.json())["name"] == "v2"
+
+            async def idle() -> bool:
+                return await sync.in_flight() == {leaving: 0}
+
+            await eventually(idle)
+            await sync.apply(split((v1, 100)))
+            assert await sync.in_flight() == {}
+            assert not (gateway.directory / "endpoints-podium_rec_v2.json").exists()
+
+    asyncio.run(scenario())
+
+
+def test_host_name_and_path_lead_to_the_service_and_nothing_else_does(gateway: Gateway) -> None:
+    async def scenario() -> None:
+        sync = GatewaySync(gateway.directory, gateway.admin_url)
+        async with predictors("v1") as (v1,), aiohttp.ClientSession() as session:
+            await sync.apply([*split((v1, 100)), Service("podium", "empty", (Backend("podium_empty_v1", 100, ()),))])
+
+            async def get(path: str, host: str = "") -> tuple[int, str]:
+                headers = {"Host": host} if host else {}
+                async with session.get(gateway.url + path, headers=headers) as response:
+                    text = await response.text()
+                    return response.status, json.loads(text)["path"] if response.status == 200 else text.strip()
+
+            assert await get("/serving/podium/rec/v1/models/rec") == (200, "/v1/models/rec")
+            assert await get("/serving/podium/rec") == (200, "/")
+            assert await get("/v1/models/rec", "rec.podium.local") == (200, "/v1/models/rec")
+            assert await get("/serving/podium/recommender/v1") == (404, "")
+            assert await get("/") == (404, "")
+            assert await get("/serving/podium/empty/v1") == (
+                503,
+                "InferenceService podium/empty has no ready predictor",
+            )
+
+    asyncio.run(scenario())
+
+
+def test_counters_and_latency_are_kept_per_predictor(gateway: Gateway) -> None:
+    async def scenario() -> None:
+        sync = GatewaySync(gateway.directory, gateway.admin_url)
+        url = service_url(gateway.url, "podium", "rec")
+        async with predictors("v1") as (v1,), aiohttp.ClientSession() as session:
+            await sync.apply(split((v1, 100)))
+            for path in ("/", "/", "/bad"):
+                async with session.get(url + path):
+                    pass
+            label = 'envoy_cluster_name="podium_rec_v1"'
+            count = f"envoy_cluster_upstream_rq_time_count{{{label}}} 3"
+
+            async def flushed() -> bool:
+                return count in await stats(session, gateway)
+
+            await eventually(flushed)
+            text = await stats(session, gateway)
+        assert f'envoy_cluster_upstream_rq_xx{{envoy_response_code_class="2",{label}}} 2' in text
+        assert f'envoy_cluster_upstream_rq_xx{{envoy_response_code_class="5",{label}}} 1' in text
+        assert f"envoy_cluster_upstream_rq_total{{{label}}} 3" in text
+        for limit in [*map(str, LATENCY_BUCKETS_MS), "+Inf"]:
+            assert f'envoy_cluster_upstream_rq_time_bucket{{{label},le="{limit}"}}' in text
+
+    asyncio.run(scenario())
+
+
+async def stats(session: aiohttp.ClientSession, gateway: Gateway) -> str:
+    async with session.get(f"{gateway.admin_url}/stats?format=prometheus") as response:
+        return await response.text()
+
+
+def test_a_restarted_controller_keeps_the_routes_until_it_knows_better(gateway: Gateway) -> None:
+    async def scenario() -> None:
+        async with predictors("v1", "v2") as (v1, v2), aiohttp.ClientSession() as session:
+            await GatewaySync(gateway.directory, gateway.admin_url).apply(split((v1, 50), (v2, 50)))
+            async with Load(session, service_url(gateway.url, "podium", "rec")) as load:
+                seen = await load.some(100)
+                await GatewaySync(gateway.directory, gateway.admin_url).apply(split((v2, 100)))
+                seen += load.answers + await load.some(100)
+                assert set(seen) == {"v1", "v2"}, seen
+
+    asyncio.run(scenario())
+
+
+def test_without_envoy_the_files_are_written_all_the_same(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        sync = GatewaySync(tmp_path, "http://127.0.0.1:1")
+        services = [Service("podium", "rec", (Backend("podium_rec_v1", 100, (Endpoint("127.64.0.2", 8080),)),))]
+        await sync.apply(services)
+        assert await sync.in_flight() is None
+        assert json.loads((tmp_path / "routes.json").read_text()) == routes(services)
+
+    asyncio.run(scenario())
+
+
+def test_the_bootstrap_keeps_what_is_there(tmp_path: Path) -> None:
+    bootstrap(tmp_path, 1, 2)
+    (tmp_path / "routes.json").write_text("{}")
+    bootstrap(tmp_path, 1, 2)
+    assert (tmp_path / "routes.json").read_text() == "{}"

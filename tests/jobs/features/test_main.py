@@ -1,0 +1,97 @@
+"""The job on a real lake: tables replaced by partition, in one snapshot each."""
+
+import datetime as dt
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from pyspark.sql import SparkSession
+
+from include.jobs.features.history import HistoryError
+from include.jobs.features.main import build
+from include.jobs.lake.errors import LakeError
+from include.jobs.lake.ledger import IntervalRecord
+from tests.jobs.features.shop import EVENTS_SCHEMA, PRODUCTS, ZONE, closed, frame, purchases
+
+TABLES = ("features.users", "features.items", "features.interactions", "features.demand")
+
+
+def month(number: int) -> dt.date:
+    return dt.date(2017, number, 1)
+
+
+def load(spark: SparkSession, *records: IntervalRecord) -> None:
+    """Make the events table anew, with these intervals closed."""
+    spark.sql("DROP TABLE IF EXISTS lake.sales.transactions")
+    spark.sql("CREATE NAMESPACE IF NOT EXISTS lake.sales")
+    spark.sql(f"CREATE TABLE lake.sales.transactions ({EVENTS_SCHEMA}) USING iceberg PARTITIONED BY (interval_start)")
+    frame(spark, purchases()).coalesce(1).sortWithinPartitions("interval_start").writeTo(
+        "lake.sales.transactions"
+    ).append()
+    for record in records:
+        value = record.to_json()
+        spark.sql(f"ALTER TABLE lake.sales.transactions SET TBLPROPERTIES ('{record.key}' = '{value}')")
+
+
+@pytest.fixture
+def shop(spark: SparkSession) -> Iterator[SparkSession]:
+    """Events of January to May, all closed, and the products; no feature tables yet."""
+    for table in TABLES:
+        spark.sql(f"DROP TABLE IF EXISTS lake.{table}")
+    load(spark, *(closed(month(number), month(number + 1)) for number in range(1, 6)))
+    spark.sql("CREATE NAMESPACE IF NOT EXISTS lake.reference")
+    spark.sql("CREATE OR REPLACE TABLE lake.reference.products (product_id bigint, department string) USING iceberg")
+    values = ", ".join(f"({number}, 'D{number % 3}')" for number in range(1, PRODUCTS + 1))
+    spark.sql(f"INSERT INTO lake.reference.products VALUES {values}")
+    yield spark
+    spark.catalog.clearCache()
+
+
+def content(spark: SparkSession, table: str) -> list[Any]:
+    return sorted(spark.table(f"lake.{table}").collect(), key=str)
+
+
+def test_tables_are_made_and_a_second_run_changes_nothing(shop: SparkSession) -> None:
+    first = build(shop, [month(3), month(4)], ZONE)
+    before = {table: content(shop, table) for table in TABLES}
+    assert {str(row.cutoff) for row in before["features.interactions"]} == {"2017-03-01", "2017-04-01"}
+    for table in TABLES:
+        assert first[table]["rows"] == len(before[table]) > 0
+    second = build(shop, [month(3), month(4)], ZONE)
+    assert {table: content(shop, table) for table in TABLES} == before
+    for table in TABLES:
+        snapshots = shop.sql(f"SELECT snapshot_id, operation, summary FROM lake.{table}.snapshots").collect()
+        assert [row.snapshot_id for row in snapshots] == [first[table]["snapshot_id"], second[table]["snapshot_id"]]
+        assert snapshots[1].operation == "overwrite", "one snapshot, not a delete and an append"
+        source = snapshots[1].summary["podium.source-snapshot"]
+        assert source == str(second["sales.transactions"]["snapshot_id"])
+
+
+def test_other_cutoffs_stay_as_they_are(shop: SparkSession) -> None:
+    build(shop, [month(3)], ZONE)
+    before = content(shop, "features.interactions")
+    build(shop, [month(4), month(6)], ZONE)
+    after = content(shop, "features.interactions")
+    assert [row for row in after if str(row.cutoff) == "2017-03-01"] == before
+    labels = {str(row.cutoff): set() for row in after}
+    for row in after:
+        labels[str(row.cutoff)].add(row.label)
+    assert labels == {"2017-03-01": {0, 1}, "2017-04-01": {0, 1}, "2017-06-01": {None}}
+    months = {str(row.month) for row in content(shop, "features.demand")}
+    assert months == {f"2017-0{number}-01" for number in range(1, 6)}
+
+
+def test_a_cutoff_without_its_past_writes_nothing(shop: SparkSession) -> None:
+    load(shop, closed(month(1), month(2)), closed(month(3), month(4)))
+    with pytest.raises(HistoryError, match="cutoff 2017-04-01 needs closed intervals"):
+        build(shop, [month(4)], ZONE)
+    assert not shop.catalog.tableExists("lake.features.interactions")
+
+
+def test_missing_sources_are_named(shop: SparkSession) -> None:
+    shop.sql("DROP TABLE lake.reference.products")
+    with pytest.raises(LakeError, match=r"table reference\.products is not in the lake"):
+        build(shop, [month(3)], ZONE)
+    shop.sql("DROP TABLE lake.sales.transactions")
+    with pytest.raises(LakeError, match=r"table sales\.transactions is not in the lake"):
+        build(shop, [month(3)], ZONE)

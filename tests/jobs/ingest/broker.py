@@ -1,0 +1,74 @@
+"""A real broker, as tests drive it."""
+
+import datetime as dt
+import time
+from collections.abc import Iterable
+from typing import Any
+
+from confluent_kafka import KafkaException, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewPartitions, NewTopic
+
+from tests.jobs.ingest.records import GOOD, encode
+
+EPOCH = dt.datetime(2017, 1, 1, tzinfo=dt.UTC)
+
+
+def at(hours: float) -> dt.datetime:
+    """Hours since the beginning of 2017."""
+    return EPOCH + dt.timedelta(hours=hours)
+
+
+def record(hours: float, number: int = 0, **changes: Any) -> bytes:
+    """A good record of a moment; `number` makes it another one."""
+    time = at(hours).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return encode(event_id=f"{GOOD['basket_id']}-{number}", transaction_timestamp=time, **changes)
+
+
+class Broker:
+    """Topics and messages of a real broker."""
+
+    def __init__(self, servers: str) -> None:
+        self.servers = servers
+        self.admin = AdminClient({"bootstrap.servers": servers, "log_level": 0})
+
+    def create(self, topic: str, partitions: int, **config: str) -> None:
+        settings = {"retention.ms": "-1", **{name.replace("_", "."): value for name, value in config.items()}}
+        self.admin.create_topics([NewTopic(topic, partitions, 1, config=settings)])[topic].result()
+        self._leaders(topic, partitions)
+
+    def delete(self, topic: str) -> None:
+        self.admin.delete_topics([topic])[topic].result()
+        deadline = time.monotonic() + 30
+        while topic in self.admin.list_topics(timeout=10).topics and time.monotonic() < deadline:
+            time.sleep(0.1)
+
+    def widen(self, topic: str, partitions: int) -> None:
+        self.admin.create_partitions([NewPartitions(topic, partitions)])[topic].result()
+        self._leaders(topic, partitions)
+
+    def drop_before(self, topic: str, partition: int, offset: int) -> None:
+        """What retention does."""
+        request = [TopicPartition(topic, partition, offset)]
+        for future in self.admin.delete_records(request).values():
+            future.result()
+
+    def send(self, topic: str, messages: Iterable[tuple[int, float, bytes | None]], key: bytes | None = b"900") -> None:
+        """Send `(partition, hours, value)`, in order."""
+        producer = Producer({"bootstrap.servers": self.servers, "enable.idempotence": True, "log_level": 0})
+        for partition, hours, value in messages:
+            moment = int(at(hours).timestamp() * 1000)
+            producer.produce(topic, value, key, partition, timestamp=moment)
+        assert producer.flush(60) == 0
+
+    def _leaders(self, topic: str, partitions: int) -> None:
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                found = self.admin.list_topics(topic, timeout=10).topics[topic].partitions
+                if len(found) == partitions and all(partition.leader >= 0 for partition in found.values()):
+                    return
+            except KafkaException:
+                pass
+            assert time.monotonic() < deadline, f"{topic} has no leaders"
+            time.sleep(0.1)

@@ -1,0 +1,88 @@
+"""Good records, and hypothesis strategies that break them."""
+
+import string
+from typing import Any
+
+import orjson
+from hypothesis import strategies as st
+
+GOOD: dict[str, Any] = {
+    "schema_version": 1,
+    "event_id": "31198570044-1095275-0",
+    "household_id": 900,
+    "store_id": 330,
+    "basket_id": 31198570044,
+    "product_id": 1095275,
+    "quantity": 1,
+    "sales_value": 0.5,
+    "retail_disc": 0,
+    "coupon_disc": 0.0,
+    "coupon_match_disc": 0.0,
+    "transaction_timestamp": "2017-01-01T11:53:26Z",
+}
+KEY = b"900"
+
+
+def encode(**changes: Any) -> bytes:
+    """A good record with some fields changed; a field given as None is left out."""
+    return orjson.dumps({name: value for name, value in (GOOD | changes).items() if value is not None})
+
+
+_values = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-(2**63), 2**64 - 1),
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.text(max_size=30),
+    st.sampled_from(
+        [
+            "2017-02-30T00:00:00Z",
+            "2017-01-01 11:53:26Z",
+            "2017-01-01T11:53:26+00:00",
+            "2017-01-01T24:00:00Z",
+            "2017-01-01T23:59:60Z",
+            "２０１７-01-01T11:53:26Z",
+            "1999-12-31T23:59:59Z",
+            "2100-01-01T00:00:00Z",
+            "900",
+            "",
+        ]
+    ),
+    st.sampled_from([0, 1, 2, 900, 900.0, 1.0, -0.0, 1e300, 1e9, 1e9 + 1, [], {}, [1]]),
+)
+_changed = st.dictionaries(st.sampled_from([*GOOD, "note", "schemaVersion"]), _values, max_size=3).map(
+    lambda changes: orjson.dumps(GOOD | changes)
+)
+_cut = st.tuples(_changed, st.integers(0, 200), st.binary(max_size=4)).map(
+    lambda parts: parts[0][: parts[1]] + parts[2] + parts[0][parts[1] + len(parts[2]) :]
+)
+_raw = st.sampled_from(
+    [
+        b"",
+        b" ",
+        b"null",
+        b"[]",
+        b'"text"',
+        b"1",
+        b"{}",
+        b"{}\n{}",
+        encode() + b"\n" + encode(),
+        encode() + b"\n",
+        encode(note="x" * 5000),
+        b'{"event_id": 1e999}',
+        encode().replace(b'"sales_value":0.5', b'"sales_value":1e999'),
+        encode().replace(b'"sales_value":0.5', b'"sales_value":NaN'),
+        encode().replace(b'"quantity":1', b'"quantity":99999999999999999999999'),
+        encode().replace(b'"event_id":"', b'"event_id":"\\ud800'),
+        encode().replace(b'"event_id":"', b'"event_id":"\xff'),
+        encode().replace(b'"quantity":1', b'"quantity":1,"quantity":"one"'),
+    ]
+)
+values = st.one_of(st.just(encode()), st.just(encode()), _changed, _cut, _raw, st.binary(max_size=60), st.none())
+keys = st.one_of(
+    st.just(KEY),
+    st.just(KEY),
+    st.none(),
+    st.sampled_from([b"", b"901", b"0900", b" 900", b"900.0", b"\xff"]),
+    st.text(string.digits, max_size=4).map(str.encode),
+)

@@ -1,0 +1,93 @@
+"""The command line: what fails says so in one line, with an exit code that tells a retry from a mend."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from include.jobs.lake.errors import EXIT_TRY_LATER
+from tests.jobs.ingest.broker import Broker, record
+from tests.services import Services
+
+BOUNDS = ("--start", "2016-12-31T19:00:00-05:00", "--end", "2017-01-01T05:00:00-05:00")
+
+
+def call(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "include.jobs.ingest", *arguments],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.fixture
+def platform(services: Services, tmp_path: Path) -> dict[str, str]:
+    """What a pod finds."""
+    folder = services.write_credentials(tmp_path / "credentials")
+    return services.platform_environment | {
+        "PODIUM_CREDENTIALS_DIR": str(folder),
+        "PODIUM_XCOM_PATH": str(tmp_path / "return.json"),
+        "PODIUM_RUN_ID": "run-7",
+    }
+
+
+def test_an_interval_is_ingested_and_judged(
+    platform: dict[str, str], tmp_path: Path, broker: Broker, topic_name: Callable[..., str], catalog: object
+) -> None:
+    topic = topic_name(1)
+    broker.send(topic, [(0, hour, record(hour, hour)) for hour in range(10)] + [(0, 9, b"no")])
+    done = call("interval", "--topic", topic, *BOUNDS, "--max-bad-fraction", "0.1", **platform)
+    assert done.returncode == 0, done.stderr
+    result = json.loads((tmp_path / "return.json").read_text())
+    assert (result["read"], result["accepted"], result["quarantined"]) == (11, 10, 1)
+    assert done.stdout.splitlines()[-1] == f"PODIUM_RESULT {json.dumps(result, sort_keys=True)}"
+
+    failed = call("interval", "--topic", topic, *BOUNDS, "--max-bad-fraction", "0.01", **platform)
+    assert failed.returncode == 1
+    assert "TooManyBadRecordsError: interval" in failed.stderr
+    assert "Traceback" not in failed.stderr
+
+    early = call(
+        *("interval", "--topic", topic, "--allowed-lateness", "3e9"),
+        *("--start", "2017-01-01T10:00:00Z", "--end", "2017-01-01T20:00:00Z"),
+        **platform,
+    )
+    assert early.returncode == EXIT_TRY_LATER
+    assert "IntervalOpenError" in early.stderr
+
+    judged = call("validate", *BOUNDS, **platform)
+    assert judged.returncode == 1, judged.stderr
+    assert "ExpectationsFailedError" in judged.stderr, judged.stderr
+    verdict = json.loads((tmp_path / "return.json").read_text())
+    assert {entry["expectation"] for entry in verdict["failed_expectations"]} == {
+        "expect_column_quantile_values_to_be_between"
+    }, "the result is left for a failed judgement too"
+
+
+@pytest.mark.parametrize(
+    "option", [("--allowed-lateness", "-1"), ("--allowed-lateness", "1e12"), ("--max-bad-fraction", "2")]
+)
+def test_options_out_of_range_are_refused(option: tuple[str, str]) -> None:
+    done = call("interval", "--topic", "events", *BOUNDS, *option)
+    assert done.returncode == 2
+    assert f"argument {option[0]}: {option[1]} is not between 0 and" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (("--start", "2017-01-01", "--end", "2017-02-01"), "LedgerError: start '2017-01-01' has no UTC offset"),
+        (BOUNDS, "ConnectionSettingsError: environment variable KAFKA_BOOTSTRAP_SERVERS is not set"),
+    ],
+)
+def test_what_is_missing_is_named(arguments: tuple[str, ...], text: str) -> None:
+    done = call("interval", "--topic", "events", *arguments)
+    assert done.returncode == 1
+    assert text in done.stderr
+    assert "Traceback" not in done.stderr

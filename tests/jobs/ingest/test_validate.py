@@ -1,0 +1,95 @@
+"""Judging an interval as a whole, on a real lake."""
+
+import json
+from collections.abc import Callable
+
+import pytest
+import yaml
+from pyiceberg.catalog.sql import SqlCatalog
+
+from include.jobs.ingest.contract import CONTRACTS_DIR, ContractError
+from include.jobs.ingest.expectations import Suite
+from include.jobs.ingest.reference import write_reference
+from include.jobs.ingest.validate import IntervalNotClosedError, LedgerMismatchError, explain, validate
+from include.jobs.lake.intervals import replace_interval
+from include.jobs.lake.ledger import Interval
+from include.jobs.lake.tables import HOUSEHOLDS, PRODUCTS, TRANSACTIONS
+from tests.jobs.ingest.broker import Broker, at, record
+from tests.jobs.ingest.test_interval import run
+
+WANTED = Interval(at(0), at(10))
+
+
+def test_a_sound_interval_passes_and_an_unsound_one_says_why(
+    catalog: SqlCatalog, broker: Broker, topic_name: Callable[..., str]
+) -> None:
+    topic = topic_name(2)
+    hours = [number / 20 for number in range(200)]
+    broker.send(
+        topic,
+        [(number % 2, hour, record(hour, number, sales_value=1 + number % 10)) for number, hour in enumerate(hours)],
+    )
+    broker.send(topic, [(0, 11, record(11, 5, sales_value=90)), (1, 12, record(12, 5, sales_value=80))])
+    run(catalog, broker, topic, 0)
+    run(catalog, broker, topic, 1)
+
+    sound = validate(catalog, WANTED, Suite.load())
+    assert (sound["success"], sound["failed_expectations"], sound["rows"]) == (True, [], 200)
+    assert sound["evaluated"] == len(Suite.load().expectations)
+
+    unsound = validate(catalog, Interval(at(10), at(20)), Suite.load())
+    assert json.loads(json.dumps(unsound)) == unsound
+    failed = {(entry["expectation"], str(entry["column"])) for entry in unsound["failed_expectations"]}
+    assert ("expect_column_values_to_be_unique", "event_id") in failed
+    assert ("expect_column_mean_to_be_between", "sales_value") in failed
+    text = str(explain(unsound))
+    assert "[2017-01-01T10:00:00Z, 2017-01-01T20:00:00Z)" in text
+    (line,) = [line for line in text.splitlines() if "expect_column_mean_to_be_between of sales_value" in line]
+    assert "'max_value': 25" in line
+    assert line.endswith("found {'observed_value': 85.0}")
+
+    sampled = validate(catalog, WANTED, Suite("s", 50, Suite.load().expectations))
+    again = validate(catalog, WANTED, Suite("s", 50, Suite.load().expectations))
+    assert sampled["success"]
+    assert 10 < sampled["judged_rows"] < 120
+    assert sampled["judged_rows"] == again["judged_rows"]
+
+    replace_interval(catalog, TRANSACTIONS.identifier, WANTED.start, [], summary={})
+    with pytest.raises(LedgerMismatchError, match=r"sales\.transactions holds 0 rows, the ledger records 200"):
+        validate(catalog, WANTED, Suite.load())
+
+
+def test_an_empty_interval_passes_and_an_open_one_is_refused(
+    catalog: SqlCatalog, broker: Broker, topic_name: Callable[..., str]
+) -> None:
+    run(catalog, broker, topic_name(), 0)
+    assert validate(catalog, WANTED, Suite.load())["success"]
+    with pytest.raises(IntervalNotClosedError, match="is not closed: run the ingest of these boundaries first"):
+        validate(catalog, Interval(at(10), at(20)), Suite.load())
+
+
+def test_a_wrong_suite_is_named() -> None:
+    with pytest.raises(ContractError, match=r"nosuch\.expectations\.yaml"):
+        Suite.load("nosuch")
+    import pandas as pd
+
+    suite = Suite("s", 10, ({"type": "expect_miracles", "kwargs": {}},))
+    with pytest.raises(ContractError, match="expect_miracles"):
+        suite.judge(pd.DataFrame({"a": [1]}), {})
+
+
+def test_the_suite_looks_only_at_columns_of_the_table() -> None:
+    columns = set(TRANSACTIONS.schema.column_names)
+    assert set(Suite.load().columns) <= columns
+    contract = yaml.safe_load((CONTRACTS_DIR / "transactions.v1.yaml").read_text())
+    assert {field["name"] for field in contract["fields"]} <= columns
+
+
+@pytest.mark.filterwarnings("ignore:Delete operation did not match")
+def test_reference_tables_are_replaced_whole(catalog: SqlCatalog) -> None:
+    write_reference(catalog)
+    result = write_reference(catalog)
+    assert result["tables"][PRODUCTS.identifier]["rows"] == 92_331
+    assert result["tables"][HOUSEHOLDS.identifier]["rows"] == 801
+    products = catalog.load_table(PRODUCTS.identifier).scan().to_arrow()
+    assert products.num_rows == len(set(products["product_id"].to_pylist())) == 92_331

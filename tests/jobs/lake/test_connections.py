@@ -1,0 +1,58 @@
+"""Connections: from the environment and files, never with a secret in sight."""
+
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import pytest
+
+from include.jobs.lake.connections import Connections, ConnectionSettingsError, kafka_bootstrap_servers
+
+NAMES = ("aws_access_key_id", "aws_secret_access_key", "catalog_user", "catalog_password")
+
+
+@pytest.fixture
+def environ(tmp_path: Path) -> dict[str, str]:
+    for name in NAMES:
+        (tmp_path / name).write_text(f"{name} with @:/% in it\n")
+    return {
+        "PODIUM_CREDENTIALS_DIR": str(tmp_path),
+        "S3_ENDPOINT_URL": "http://127.0.0.1:8333",
+        "LAKE_WAREHOUSE": "s3://lake/warehouse/",
+        "LAKE_CATALOG_URI": "postgresql://127.0.0.1:5432/lake",
+    }
+
+
+def test_credentials_come_from_files_and_do_not_print(environ: dict[str, str]) -> None:
+    connections = Connections.from_environment(environ)
+    assert connections.secret_access_key == "aws_secret_access_key with @:/% in it"
+    assert "with @" not in repr(connections)
+    assert connections.warehouse == "s3://lake/warehouse"
+    assert connections.s3_region == "us-east-1"
+
+
+def test_a_password_with_special_characters_survives_the_uri(environ: dict[str, str]) -> None:
+    uri = urlsplit(Connections.from_environment(environ).catalog_properties()["uri"])
+    assert (uri.hostname, uri.port, uri.path) == ("127.0.0.1", 5432, "/lake")
+    assert unquote(uri.password or "") == "catalog_password with @:/% in it"
+
+
+@pytest.mark.parametrize("name", ["PODIUM_CREDENTIALS_DIR", "S3_ENDPOINT_URL", "LAKE_WAREHOUSE", "LAKE_CATALOG_URI"])
+def test_a_missing_variable_is_named(environ: dict[str, str], name: str) -> None:
+    del environ[name]
+    with pytest.raises(ConnectionSettingsError, match=f"{name} is not set"):
+        Connections.from_environment(environ)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_missing_or_empty_credential_is_named(environ: dict[str, str], tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("\n")
+    with pytest.raises(ConnectionSettingsError, match=rf"{name} is empty"):
+        Connections.from_environment(environ)
+    (tmp_path / name).unlink()
+    with pytest.raises(ConnectionSettingsError, match=rf"{name} cannot be read \(No such file"):
+        Connections.from_environment(environ)
+
+
+def test_kafka_is_required() -> None:
+    with pytest.raises(ConnectionSettingsError, match="KAFKA_BOOTSTRAP_SERVERS is not set"):
+        kafka_bootstrap_servers({})

@@ -1,0 +1,204 @@
+"""Replacing intervals in a real lake: one snapshot, all or nothing, many writers at once."""
+
+import datetime as dt
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+from pyiceberg.catalog.sql import SqlCatalog
+from pyiceberg.manifest import DataFile
+from pyiceberg.table import Table
+from pyiceberg.table.snapshots import Operation
+
+from include.jobs.lake import intervals
+from include.jobs.lake.catalog import CatalogUnavailableError, ensure_table, load_table, open_catalog
+from include.jobs.lake.connections import Connections
+from include.jobs.lake.errors import LakeError
+from include.jobs.lake.intervals import CommitConflictError, IntervalWriter, replace_interval
+from include.jobs.lake.result import read_object, write_object
+from include.jobs.lake.tables import QUARANTINE
+
+
+def hour(number: int) -> dt.datetime:
+    return dt.datetime(2017, 1, 1, number, tzinfo=dt.UTC)
+
+
+def rows(start: dt.datetime, values: list[int]) -> pa.RecordBatch:
+    schema = QUARANTINE.arrow_schema
+    lines = [
+        {
+            "interval_start": start,
+            "kafka_partition": 0,
+            "kafka_offset": value,
+            "event_time": start,
+            "key": b"k",
+            "value": None,
+            "reason": "not_json",
+            "detail": "",
+            "run_id": "r",
+        }
+        for value in values
+    ]
+    return pa.RecordBatch.from_pylist(lines, schema=schema)
+
+
+def write(table: Table, start: dt.datetime, values: list[int]) -> list[DataFile]:
+    with IntervalWriter(table, start, QUARANTINE.arrow_schema) as writer:
+        writer.write(rows(start, values))
+    return writer.files
+
+
+def replace(catalog: SqlCatalog, start: dt.datetime, values: list[int]) -> int:
+    table = ensure_table(catalog, QUARANTINE)
+    files = write(table, start, values)
+    return replace_interval(catalog, QUARANTINE.identifier, start, files, summary={"podium.run-id": "r"})
+
+
+def offsets(table: Table, snapshot_id: int | None = None) -> list[int]:
+    return sorted(table.scan(snapshot_id=snapshot_id).to_arrow()["kafka_offset"].to_pylist())
+
+
+def test_an_interval_is_replaced_in_one_snapshot(catalog: SqlCatalog) -> None:
+    ids = [replace(catalog, hour(0), [1, 2]), replace(catalog, hour(1), [3]), replace(catalog, hour(0), [4])]
+    table = catalog.load_table(QUARANTINE.identifier)
+    assert [snapshot.snapshot_id for snapshot in table.snapshots()] == ids
+    assert [offsets(table, one) for one in ids] == [[1, 2], [1, 2, 3], [3, 4]], "no as-of read meets a gap"
+    summary = table.current_snapshot().summary  # type: ignore[union-attr]
+    assert summary is not None
+    assert summary.operation is Operation.OVERWRITE
+    assert summary["podium.run-id"] == "r"
+    assert (summary["added-records"], summary["deleted-records"], summary["total-records"]) == ("1", "2", "2")
+
+
+def test_nothing_replaces_something_and_nothing(catalog: SqlCatalog) -> None:
+    replace(catalog, hour(0), [1, 2])
+    replace(catalog, hour(0), [])
+    replace(catalog, hour(1), [])
+    table = catalog.load_table(QUARANTINE.identifier)
+    assert offsets(table) == []
+    assert len(table.snapshots()) == 3, "every commit is a snapshot, so that a conflict is noticed"
+
+
+def test_properties_are_set_in_the_same_commit_and_the_check_can_end_it(catalog: SqlCatalog) -> None:
+    table = ensure_table(catalog, QUARANTINE)
+
+    def refuse(_: Table) -> None:
+        raise LakeError("no")
+
+    with pytest.raises(LakeError, match="no"):
+        replace_interval(
+            catalog, QUARANTINE.identifier, hour(0), [], summary={}, properties={"podium.x": "1"}, check=refuse
+        )
+    assert "podium.x" not in catalog.load_table(QUARANTINE.identifier).properties
+    replace_interval(catalog, QUARANTINE.identifier, hour(0), [], summary={}, properties={"podium.x": "1"})
+    table = catalog.load_table(QUARANTINE.identifier)
+    assert table.properties["podium.x"] == "1"
+    assert "commit.retry.num-retries" not in table.properties
+
+
+def test_writers_of_different_intervals_do_not_disturb_each_other(
+    catalog: SqlCatalog, connections: Connections
+) -> None:
+    ensure_table(catalog, QUARANTINE)
+    writers = 8
+    begin = threading.Barrier(writers)
+
+    def run(number: int) -> None:
+        mine = open_catalog(connections)
+        files = write(mine.load_table(QUARANTINE.identifier), hour(number), [number])
+        begin.wait()
+        properties = {f"podium.interval.{number}": "closed"}
+        replace_interval(mine, QUARANTINE.identifier, hour(number), files, summary={}, properties=properties)
+
+    with ThreadPoolExecutor(writers) as pool:
+        list(pool.map(run, range(writers)))
+    table = catalog.load_table(QUARANTINE.identifier)
+    assert offsets(table) == list(range(writers))
+    assert sum(key.startswith("podium.interval.") for key in table.properties) == writers
+
+
+def test_the_check_sees_every_state_that_is_built_on(catalog: SqlCatalog) -> None:
+    """Another writer commits between the check and the commit: the check is asked again about the new state."""
+    ensure_table(catalog, QUARANTINE)
+    seen: list[int] = []
+
+    def check(table: Table) -> None:
+        seen.append(len(table.snapshots()))
+        if len(seen) == 1:
+            replace(catalog, hour(5), [50])
+
+    files = write(catalog.load_table(QUARANTINE.identifier), hour(0), [1])
+    replace_interval(catalog, QUARANTINE.identifier, hour(0), files, summary={}, check=check)
+    assert seen == [0, 1]
+    assert offsets(catalog.load_table(QUARANTINE.identifier)) == [1, 50]
+
+
+def test_a_commit_that_always_loses_ends_in_a_clear_error(catalog: SqlCatalog, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(intervals, "COMMIT_DEADLINE_S", 0.0)
+    files = write(ensure_table(catalog, QUARANTINE), hour(0), [1])
+
+    def disturb(_: Table) -> None:
+        replace_interval(catalog, QUARANTINE.identifier, hour(5), [], summary={})
+
+    with pytest.raises(CommitConflictError, match=r"interval 2017-01-01T00:00:00Z .* lost \d+ commits in a row"):
+        replace_interval(catalog, QUARANTINE.identifier, hour(0), files, summary={}, check=disturb)
+
+
+def test_a_failed_writing_leaves_no_file(catalog: SqlCatalog) -> None:
+    table = ensure_table(catalog, QUARANTINE)
+    paths: list[str] = []
+
+    def stop_in_the_middle(writer: IntervalWriter) -> None:
+        with writer:
+            writer.write(rows(hour(0), [1]))
+            paths.extend(writer._paths)
+            raise RuntimeError("stop")
+
+    writer = IntervalWriter(table, hour(0), QUARANTINE.arrow_schema)
+    with pytest.raises(RuntimeError, match="stop"):
+        stop_in_the_middle(writer)
+    assert len(paths) == 1
+    assert not table.io.new_input(paths[0]).exists()
+    assert writer.files == []
+
+
+def test_a_large_interval_becomes_several_files(catalog: SqlCatalog, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(intervals, "FILE_BYTES", 10_000)
+    monkeypatch.setattr(intervals, "ROW_GROUP_ROWS", 1_000)
+    table = ensure_table(catalog, QUARANTINE)
+    with IntervalWriter(table, hour(0), QUARANTINE.arrow_schema) as writer:
+        for begin in range(0, 20_000, 2_000):
+            batch = rows(hour(0), list(range(begin, begin + 2_000)))
+            noise = pa.array([f"{value * 7919 % 104729:x}" * 4 for value in range(begin, begin + 2_000)])
+            detail = pc.cast(noise, batch.schema.field("detail").type)
+            writer.write(batch.set_column(batch.schema.get_field_index("detail"), batch.schema.field("detail"), detail))
+    assert len(writer.files) > 1
+    replace_interval(catalog, QUARANTINE.identifier, hour(0), writer.files, summary={})
+    table = catalog.load_table(QUARANTINE.identifier)
+    assert offsets(table) == list(range(20_000))
+    found = table.scan(row_filter="kafka_offset == 7").to_arrow()
+    assert found.num_rows == 1, "column statistics lead to the file"
+
+
+def test_tables_are_made_once_by_many(catalog: SqlCatalog, connections: Connections) -> None:
+    with ThreadPoolExecutor(6) as pool:
+        tables = list(pool.map(lambda _: ensure_table(open_catalog(connections), QUARANTINE), range(6)))
+    assert len({table.metadata.table_uuid for table in tables}) == 1
+
+
+def test_a_missing_table_and_catalog_are_named(catalog: SqlCatalog, connections: Connections) -> None:
+    with pytest.raises(LakeError, match=r"table sales\.transactions is not in the lake"):
+        load_table(catalog, "sales.transactions")
+    fields = {name: getattr(connections, name) for name in connections.__slots__}
+    wrong = Connections(**{**fields, "catalog_password": "wrong"})
+    with pytest.raises(CatalogUnavailableError, match=r"cannot be used: .*password authentication failed"):
+        open_catalog(wrong)
+
+
+def test_objects_round_trip(connections: Connections) -> None:
+    write_object("s3://lake/results/x/y.json", {"a": 1}, connections)
+    assert read_object("s3://lake/results/x/y.json", connections) == {"a": 1}
+    with pytest.raises(LakeError, match=r"no result at s3://lake/results/none\.json"):
+        read_object("s3://lake/results/none.json", connections)

@@ -1,0 +1,51 @@
+"""Fixtures of the operators' tests."""
+
+import json
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from tests.airflow_home import isolate
+
+isolate()
+
+from podium.platform import settings  # noqa: E402
+
+from include.config import load_settings  # noqa: E402
+from tests.plugins.cluster import Platform, free_port, running_platform  # noqa: E402
+
+STEPS = [
+    {"traffic_percent": 25, "min_seconds": 0.5, "max_seconds": 30},
+    {"traffic_percent": 100, "min_seconds": 0.5, "max_seconds": 30},
+]
+
+
+@pytest.fixture(scope="session")
+def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+    """A running cluster, and settings and a connection that lead to it."""
+    folder = tmp_path_factory.mktemp("platform")
+    gateway, admin = free_port(), free_port()
+    with pytest.MonkeyPatch.context() as environ:
+        for name, value in {
+            "PODIUM_ENV": "local",
+            "PODIUM_PORTS__GATEWAY_ADMIN": str(admin),
+            "PODIUM_ROLLOUT__STEPS": json.dumps(STEPS),
+            "PODIUM_ROLLOUT__MIN_REQUESTS": "20",
+            "PODIUM_ROLLOUT__POLL_SECONDS": "0.1",
+            "PODIUM_ROLLOUT__MAX_P99_MS": "200",
+        }.items():
+            environ.setenv(name, value)
+        environ.delenv("KUBECONFIG", raising=False)
+        with running_platform(folder, load_settings(), gateway, admin) as running:
+            connection = {"conn_type": "kubernetes", "extra": {"kube_config_path": str(running.kubeconfig)}}
+            environ.setenv("AIRFLOW_CONN_KUBERNETES_DEFAULT", json.dumps(connection))
+            settings.cache_clear()
+            yield running
+            settings.cache_clear()
+
+
+@pytest.fixture
+def name(request: pytest.FixtureRequest) -> str:
+    """A run id that no other test uses."""
+    return f"{request.node.name}-{os.urandom(4).hex()}"

@@ -1,0 +1,204 @@
+"""Spark and MPI operators on a real API and real controllers; only Spark and Horovod themselves are stood in for."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from airflow.sdk.exceptions import TaskDeferred
+from podium.errors import WorkFailedError, WorkTimeoutError
+from podium.identity import Identity
+from podium.kinds import MPI_JOB, SPARK_APPLICATION, Kind
+from podium.results import NoResultError
+
+from tests.plugins.cluster import Platform, wait_for
+from tests.plugins.harness import Ti, begin, call, finish, fire, run, trigger_of
+
+Make = Callable[..., Any]
+
+
+def spark(does: str, **arguments: Any) -> Any:
+    from podium.operators.spark import PodiumSparkOperator
+
+    return PodiumSparkOperator(
+        task_id="work", image="features", main="local:///app/main.py", arguments=[does], retries=1, **arguments
+    )
+
+
+def mpi(does: str, **arguments: Any) -> Any:
+    from podium.operators.mpi import MPIJobOperator
+
+    return MPIJobOperator(
+        task_id="work",
+        image="recommender",
+        command=["python", "-m", "train", does],
+        workers=2,
+        node_pool="gpu-a100",
+        cpu="1",
+        memory="512Mi",
+        retries=1,
+        **arguments,
+    )
+
+
+BOTH = pytest.mark.parametrize(("make", "kind"), [(spark, SPARK_APPLICATION), (mpi, MPI_JOB)], ids=["spark", "mpi"])
+
+
+def objects(platform: Platform, kind: Kind) -> dict[str, dict[str, Any]]:
+    return platform.objects(kind.group, kind.version, kind.plural)
+
+
+@BOTH
+def test_waits_deferred_and_returns_what_the_log_says_last(
+    platform: Platform, name: str, make: Make, kind: Kind, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ti = Ti("work", run_id=name)
+    deferred = begin(lambda: make("slow" if make is spark else "good"), ti)
+    assert isinstance(deferred, TaskDeferred)
+    result = finish(lambda: make("slow" if make is spark else "good"), ti, deferred)
+    assert result == ({"did": "slow"} if make is spark else {"hosts": 2})
+    assert "PODIUM_RESULT" in capsys.readouterr().out, "the log of the pod that matters runs along"
+    manifest = objects(platform, kind)[Identity.of(ti, 1).name]
+    assert manifest["metadata"]["labels"]["podium.dev/epoch"] == "0"
+
+
+def test_mpi_job_is_what_the_operator_in_a_cluster_needs(platform: Platform, name: str) -> None:
+    ti = Ti("work", run_id=name)
+    assert run(lambda: mpi("good"), ti) == {"hosts": 2}
+    spec = objects(platform, MPI_JOB)[Identity.of(ti, 1).name]["spec"]
+    assert spec["launcherCreationPolicy"] == "WaitForWorkersReady"
+    assert spec["runPolicy"]["cleanPodPolicy"] == "Running"
+    assert spec["runPolicy"]["backoffLimit"] == 0
+    launcher, worker = (spec["mpiReplicaSpecs"][role]["template"]["spec"] for role in ("Launcher", "Worker"))
+    assert launcher["containers"][0]["command"][:6] == [
+        *("horovodrun", "--gloo", "--hostfile", "/etc/mpi/hostfile"),
+        *("-np", "2"),
+    ]
+    assert worker["containers"][0]["resources"]["limits"]["nvidia.com/gpu"] == "1"
+    assert worker["nodeSelector"]["podium.dev/pool"] == "gpu-a100"
+    for pod in (launcher, worker):
+        assert pod["securityContext"]["runAsNonRoot"] is True
+        assert not any("PASSWORD" in variable["name"] for variable in pod["containers"][0]["env"])
+
+
+@BOTH
+def test_failure_names_reason_exit_code_last_lines_and_what_to_do(
+    platform: Platform, name: str, make: Make, kind: Kind
+) -> None:
+    with pytest.raises(WorkFailedError) as failure:
+        run(lambda: make("fail"), Ti("work", run_id=name))
+    text = str(failure.value)
+    assert text.startswith(f"work failed.\n{kind.name} podium/")
+    assert "exit code 2" in text if make is spark else "exit code 1" in text
+    assert "AnalysisException: no such table" in text if make is spark else "ValueError: no rows" in text
+    assert "clear the task" in text
+
+
+@BOTH
+def test_a_second_attempt_adopts_what_the_first_began(platform: Platform, name: str, make: Make, kind: Kind) -> None:
+    first = Ti("work", run_id=name)
+    deferred = begin(lambda: make("wait"), first)
+    assert isinstance(deferred, TaskDeferred)
+    uid = objects(platform, kind)[Identity.of(first, 1).name]["metadata"]["uid"]
+    again = begin(lambda: make("wait"), first.retried())
+    assert isinstance(again, TaskDeferred)
+    assert trigger_of(again).uid == uid == trigger_of(deferred).uid
+    call_kill(again)
+    wait_for(lambda: Identity.of(first, 1).name not in objects(platform, kind), "the object to go")
+
+
+def call_kill(deferred: TaskDeferred) -> None:
+    import asyncio
+
+    asyncio.run(trigger_of(deferred).on_kill())
+
+
+@BOTH
+def test_work_that_ended_unwatched_is_collected_not_run_again(
+    platform: Platform, name: str, make: Make, kind: Kind
+) -> None:
+    ti = Ti("work", run_id=name)
+    assert isinstance(begin(lambda: make("good"), ti), TaskDeferred)
+    obj = Identity.of(ti, 1).name
+    wait_for(lambda: kind.judge(objects(platform, kind)[obj]).phase.is_final, "the work to end unwatched")
+    uid = objects(platform, kind)[obj]["metadata"]["uid"]
+    assert begin(lambda: make("good"), ti.retried()) == ({"did": "good"} if make is spark else {"hosts": 2})
+    assert objects(platform, kind)[obj]["metadata"]["uid"] == uid
+
+
+@BOTH
+def test_a_failed_attempt_makes_room_for_the_next(platform: Platform, name: str, make: Make, kind: Kind) -> None:
+    ti = Ti("work", run_id=name)
+    with pytest.raises(WorkFailedError):
+        run(lambda: make("fail"), ti)
+    assert Identity.of(ti, 1).name in objects(platform, kind), "a failed object stays for inspection"
+    assert run(lambda: make("good"), ti.retried()) is not None
+
+
+@BOTH
+def test_a_cleared_task_ends_what_it_had_running_and_starts_anew(
+    platform: Platform, name: str, make: Make, kind: Kind
+) -> None:
+    ti = Ti("work", run_id=name)
+    assert isinstance(begin(lambda: make("wait"), ti), TaskDeferred)
+    assert run(lambda: make("good"), ti.cleared()) is not None
+    left = objects(platform, kind)
+    assert Identity.of(ti, 1).name not in left
+    assert Identity.of(ti.cleared(), 1).name in left
+
+
+@BOTH
+def test_work_that_takes_too_long_is_ended(platform: Platform, name: str, make: Make, kind: Kind) -> None:
+    import datetime as dt
+
+    def hasty() -> Any:
+        return make("wait", execution_timeout=dt.timedelta(seconds=3))
+
+    ti = Ti("work", run_id=name)
+    with pytest.raises(WorkTimeoutError, match="did not finish within its execution_timeout"):
+        run(hasty, ti)
+    wait_for(lambda: Identity.of(ti, 1).name not in objects(platform, kind), "the object to go")
+
+
+@BOTH
+def test_work_that_somebody_deleted_is_a_failure_not_a_success(
+    platform: Platform, name: str, make: Make, kind: Kind
+) -> None:
+    ti = Ti("work", run_id=name)
+    deferred = begin(lambda: make("wait"), ti)
+    path = f"/apis/{kind.api_version}/namespaces/podium/{kind.plural}/{Identity.of(ti, 1).name}"
+    platform.call("DELETE", path)
+    with pytest.raises(WorkFailedError, match="is gone: somebody deleted it"):
+        finish(lambda: make("wait"), ti, deferred)
+
+
+def test_success_without_a_result_says_what_the_job_should_do(platform: Platform, name: str) -> None:
+    with pytest.raises(NoResultError, match="PODIUM_RESULT"):
+        run(lambda: spark("silent"), Ti("work", run_id=name))
+
+
+@pytest.mark.parametrize(("killed", "left"), [(True, False), (False, True)])
+def test_only_a_killed_attempt_takes_its_object_along(
+    platform: Platform, name: str, monkeypatch: pytest.MonkeyPatch, killed: bool, left: bool
+) -> None:
+    monkeypatch.setattr("podium.custom_resource_run.was_killed", lambda ti: killed)
+    ti = Ti("work", run_id=name)
+    operator = spark("wait")
+    with pytest.raises(TaskDeferred):
+        call(operator, "execute", ti)
+    operator.on_kill()
+    assert (Identity.of(ti, 1).name in objects(platform, SPARK_APPLICATION)) is left
+
+
+def test_a_mapped_task_has_an_object_for_each_index(platform: Platform, name: str) -> None:
+    tis = [Ti("work", run_id=name, map_index=index) for index in range(2)]
+    assert [run(lambda index=index: spark(f"part{index}"), ti) for index, ti in enumerate(tis)] == [
+        {"did": "part0"},
+        {"did": "part1"},
+    ]
+
+
+def test_the_trigger_goes_on_after_a_restart_of_the_triggerer(platform: Platform, name: str) -> None:
+    ti = Ti("work", run_id=name)
+    deferred = begin(lambda: spark("slow"), ti)
+    # Both watch: the one of the triggerer that died, had it lived, and its successor.
+    assert fire(deferred)["status"] == fire(deferred)["status"] == "succeeded"

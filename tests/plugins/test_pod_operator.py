@@ -1,0 +1,203 @@
+"""The pod operator on a real API: the dev cluster."""
+
+import json
+import textwrap
+import time
+from typing import Any
+
+import pytest
+from airflow.sdk.exceptions import TaskDeferred
+from podium.errors import GateRefusedError, UnknownImageError, WorkFailedError
+from podium.identity import Identity
+
+from tests.plugins.cluster import Platform, wait_for
+from tests.plugins.harness import Ti, begin, finish, run
+
+
+def operator(code: str, **arguments: Any) -> Any:
+    from podium.operators.pod import PodiumPodOperator
+
+    script = textwrap.dedent(code)
+    return PodiumPodOperator(task_id="work", image="ingest", arguments=["python", "-c", script], retries=1, **arguments)
+
+
+def leave(result: str) -> str:
+    return f"import json, os; open(os.environ['PODIUM_XCOM_PATH'], 'w').write(json.dumps({result}))"
+
+
+def test_result_environment_and_credentials(platform: Platform, name: str) -> None:
+    code = """
+        import json, os, pathlib
+        secret = pathlib.Path(os.environ["PODIUM_CREDENTIALS_DIR"]) / "catalog_password"
+        kept = {k: os.environ.get(k) for k in ("PODIUM_RUN_ID", "PODIUM_DAG_ID", "PODIUM_IMAGE", "S3_ENDPOINT_URL")}
+        leaked = [k for k, v in os.environ.items() if secret.read_text() in v]
+        result = kept | {"secret": secret.read_text(), "leaked": leaked}
+        open(os.environ["PODIUM_XCOM_PATH"], "w").write(json.dumps(result))
+    """
+    result = run(lambda: operator(code), Ti("work", run_id=name))
+    assert result["PODIUM_RUN_ID"] == name
+    assert result["PODIUM_DAG_ID"] == "dag"
+    assert result["PODIUM_IMAGE"] == "podium/ingest:dev"
+    assert result["S3_ENDPOINT_URL"].startswith("http://127.0.0.1:")
+    assert (result["secret"], result["leaked"]) == ("s3cret", [])
+
+
+def test_a_short_pod_is_not_worth_a_deferral(platform: Platform, name: str) -> None:
+    assert begin(lambda: operator(leave("{'n': 1}")), Ti("work", run_id=name)) == {"n": 1}
+
+
+def test_a_longer_pod_is_waited_for_deferred(platform: Platform, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("podium.operators.pod.PATIENCE_S", 1)
+    code = f"import time; time.sleep(3); {leave('{1: 2}')}"
+    deferred = begin(lambda: operator(code), Ti("work", run_id=name))
+    assert isinstance(deferred, TaskDeferred)
+    assert finish(lambda: operator(code), Ti("work", run_id=name), deferred) == {"1": 2}
+
+
+def test_pods_are_restricted_and_tolerate_their_pool(platform: Platform, name: str) -> None:
+    ti = Ti("work", run_id=name)
+    with pytest.raises(WorkFailedError):
+        run(lambda: operator("raise SystemExit(1)", node_pool="gpu-a100", gpus=1), ti)
+    pod = platform.pods()[Identity.of(ti, 1).name]
+    assert pod["spec"]["nodeName"] == "gpu-a100-0"
+    assert pod["spec"]["serviceAccountName"] == "podium-jobs"
+    assert pod["spec"]["automountServiceAccountToken"] is False
+    assert pod["spec"]["securityContext"]["runAsNonRoot"] is True
+    for container in pod["spec"]["containers"]:
+        assert container["securityContext"]["allowPrivilegeEscalation"] is False
+        assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+
+
+def test_failure_says_what_happened_and_what_to_do(platform: Platform, name: str) -> None:
+    code = "import sys; print('7 of 10 records are broken'); sys.exit(3)"
+    with pytest.raises(WorkFailedError) as failure:
+        run(lambda: operator(code), Ti("work", run_id=name))
+    text = str(failure.value)
+    assert text.startswith("work failed.\nPod podium/dag-work-")
+    assert "exit code 3" in text
+    assert "7 of 10 records are broken" in text
+    assert "runbook" in text
+    assert "containers" not in text
+
+
+def test_an_image_that_cannot_be_had(platform: Platform, name: str) -> None:
+    def broken() -> Any:
+        made = operator("pass", startup_timeout_seconds=2)
+        made.image = "podium/nowhere:dev"
+        return made
+
+    with pytest.raises(WorkFailedError, match=r"images in include/config"):
+        run(broken, Ti("work", run_id=name))
+
+
+def test_unknown_image_fails_the_parse() -> None:
+    from podium.operators.pod import PodiumPodOperator
+
+    with pytest.raises(UnknownImageError, match=r"'nonsense'.*ingest"):
+        PodiumPodOperator(task_id="work", image="nonsense")
+
+
+def test_a_second_attempt_joins_the_pod_of_the_first(
+    platform: Platform, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("podium.operators.pod.PATIENCE_S", 1)
+    code = f"import time; began = time.monotonic(); time.sleep(3); {leave('began')}"
+    first = Ti("work", run_id=name)
+    assert isinstance(begin(lambda: operator(code), first), TaskDeferred)
+    before_the_second = time.monotonic()
+    assert run(lambda: operator(code), first.retried()) < before_the_second
+
+
+def test_a_pod_that_succeeded_unwatched_is_not_run_again(
+    platform: Platform, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("podium.operators.pod.PATIENCE_S", 1)
+    marker = platform.folder / name
+    code = f"""
+        import json, os, pathlib, time
+        runs = pathlib.Path({str(marker)!r})
+        time.sleep(2)
+        open(os.environ["PODIUM_XCOM_PATH"], "w").write(json.dumps(os.environ["HOSTNAME"]))
+    """
+    first = Ti("work", run_id=name)
+    assert isinstance(begin(lambda: operator(code), first), TaskDeferred)
+    pod = Identity.of(first, 1).name
+    uid = platform.pods()[pod]["metadata"]["uid"]
+
+    def base_ended() -> bool:
+        statuses = platform.pods()[pod]["status"]["containerStatuses"]
+        return any(s["name"] == "base" and "terminated" in s["state"] for s in statuses)
+
+    wait_for(base_ended, "the pod to end unwatched")
+    assert platform.pods()[pod]["metadata"]["uid"] == uid
+    assert begin(lambda: operator(code), first.retried()) == pod
+
+
+def test_a_failed_attempt_makes_room_for_the_next(platform: Platform, name: str) -> None:
+    first = Ti("work", run_id=name)
+    with pytest.raises(WorkFailedError):
+        run(lambda: operator("raise SystemExit(1)"), first)
+    assert Identity.of(first, 1).name in platform.pods(), "a failed pod stays for inspection"
+    assert run(lambda: operator(leave("'again'")), first.retried()) == "again"
+
+
+def test_a_cleared_task_ends_what_it_had_running_and_starts_anew(
+    platform: Platform, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("podium.operators.pod.PATIENCE_S", 1)
+    first = Ti("work", run_id=name)
+    assert isinstance(begin(lambda: operator("import time; time.sleep(600)"), first), TaskDeferred)
+    assert run(lambda: operator(leave("'new'")), first.cleared()) == "new"
+    assert Identity.of(first, 1).name not in platform.pods()
+
+
+def test_a_task_cleared_while_it_runs_starts_anew(
+    platform: Platform, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Airflow leaves max_tries alone then, so the new attempt has the name of the one that is being killed."""
+    monkeypatch.setattr("podium.operators.pod.PATIENCE_S", 1)
+    monkeypatch.setattr("podium.operators.pod.was_killed", lambda ti: True)
+    first = Ti("work", run_id=name)
+    running = operator("import signal, time; signal.signal(signal.SIGTERM, lambda *_: None); time.sleep(600)")
+    assert isinstance(begin(lambda: running, first), TaskDeferred)
+    running.termination_grace_period = 2
+    running.on_kill()
+    assert Identity.of(first, 1).name in platform.pods(), "it is still on its way out"
+    assert run(lambda: operator(leave("'new'")), first.retried()) == "new"
+
+
+@pytest.mark.parametrize(("killed", "left"), [(True, False), (False, True)])
+def test_only_a_killed_attempt_takes_its_pod_along(
+    platform: Platform, name: str, monkeypatch: pytest.MonkeyPatch, killed: bool, left: bool
+) -> None:
+
+    monkeypatch.setattr("podium.operators.pod.PATIENCE_S", 1)
+    monkeypatch.setattr("podium.operators.pod.was_killed", lambda ti: killed)
+    ti = Ti("work", run_id=name)
+    made = operator("import time; time.sleep(600)")
+    assert isinstance(begin(lambda: made, ti), TaskDeferred)
+    made.on_kill()
+    pod = Identity.of(ti, 1).name
+    if left:
+        assert "deletionTimestamp" not in platform.pods()[pod]["metadata"]
+        monkeypatch.setattr("podium.operators.pod.was_killed", lambda ti: True)
+        made.on_kill()
+    wait_for(lambda: pod not in platform.pods(), "the pod to go")
+
+
+def test_gate_lets_a_good_candidate_through_and_names_the_reasons_of_a_refusal(platform: Platform, name: str) -> None:
+    from podium.operators.gate import GateOperator
+
+    def gate(result: dict[str, Any]) -> Any:
+        script = leave(repr(result))
+        return GateOperator(
+            task_id="gate", model_name="recommender", image="evaluation", arguments=["python", "-c", script]
+        )
+
+    good = {"passed": True, "reasons": [], "candidate_version": "7", "champion_version": "6"}
+    assert run(lambda: gate(good), Ti("gate", run_id=f"{name}-good")) == good
+    bad = good | {"passed": False, "reasons": ["recall@20 0.10 is below popularity's 0.12"]}
+    ti = Ti("gate", run_id=f"{name}-bad")
+    with pytest.raises(GateRefusedError, match=r"Version 7.*\n.*below popularity"):
+        run(lambda: gate(bad), ti)
+    assert ti.xcom["return_value"] == json.loads(json.dumps(bad))

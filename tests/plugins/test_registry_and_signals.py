@@ -1,0 +1,124 @@
+import asyncio
+import http.server
+import json
+import threading
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from airflow.sdk.exceptions import AirflowSkipException
+from podium.assets import DRIFT, DRIFT_FOUND
+from podium.errors import MetricsUnavailableError
+from podium.hooks.mlflow import ModelRegistryHook, RegistryError
+from podium.metrics import EnvoyMetrics, read, read_async
+from podium.operators.drift import SignalDriftOperator
+from podium.triggers.rollout import RolloutStepTrigger
+
+from tests.plugins.cluster import free_port
+from tests.plugins.harness import call_with
+
+
+@pytest.fixture
+def answers() -> Iterator[Any]:
+    """A server that gives one answer; yields its address and a place for status and body."""
+    place = SimpleNamespace(status=200, body={}, url="")
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body = json.dumps(place.body).encode()
+            self.send_response(place.status)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            """Quiet."""
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    place.url = f"http://127.0.0.1:{server.server_address[1]}"
+    yield place
+    server.shutdown()
+
+
+def test_alias_names_a_version(answers: Any) -> None:
+    answers.body = {"model_version": {"version": "7"}}
+    assert ModelRegistryHook(answers.url).version_of_alias("recommender", "champion") == "7"
+
+
+def test_alias_that_names_nothing(answers: Any) -> None:
+    answers.status, answers.body = 404, {"error_code": "RESOURCE_DOES_NOT_EXIST"}
+    assert ModelRegistryHook(answers.url).version_of_alias("recommender", "champion") is None
+
+
+def test_a_refusal_of_the_registry_is_shown(answers: Any) -> None:
+    answers.status, answers.body = 500, {"error_code": "INTERNAL_ERROR", "message": "disk full"}
+    with pytest.raises(RegistryError, match="disk full"):
+        ModelRegistryHook(answers.url).version_of_alias("recommender", "champion")
+
+
+def test_an_unreachable_registry_says_what_to_check() -> None:
+    with pytest.raises(RegistryError, match=r"cannot be reached.*mlflow_tracking_uri"):
+        ModelRegistryHook(f"http://127.0.0.1:{free_port()}").set_alias("recommender", "champion", "1")
+
+
+def test_unreachable_metrics_say_what_to_check() -> None:
+    source = EnvoyMetrics(f"http://127.0.0.1:{free_port()}")
+    with pytest.raises(MetricsUnavailableError, match="metrics_url"):
+        read(source, "c")
+    with pytest.raises(MetricsUnavailableError, match="metrics_url"):
+        asyncio.run(read_async(source, "c"))
+
+
+def test_a_step_without_metrics_fails_when_its_time_is_over_not_before() -> None:
+    import time
+
+    trigger = RolloutStepTrigger(
+        namespace="podium",
+        service="rec",
+        predictor="v2",
+        conn_id="kubernetes_default",
+        metrics="envoy",
+        metrics_url=f"http://127.0.0.1:{free_port()}",
+        step={"traffic_percent": 10, "min_seconds": 0, "max_seconds": 1},
+        limits={"max_error_rate": 0.01, "max_p99_ms": 50, "min_requests": 10},
+        baseline={"requests": 0, "failed": 0, "buckets": {}},
+        started=time.time(),
+        poll_seconds=0.1,
+    )
+
+    async def first() -> Any:
+        async for event in trigger.run():
+            return event.payload
+
+    payload = asyncio.run(first())
+    assert payload["verdict"] == "fail"
+    assert payload["ended"] - trigger.started >= 1
+
+
+class Alias:
+    def __init__(self) -> None:
+        self.added: list[Any] = []
+
+    def add(self, asset: Any, extra: Any) -> None:
+        self.added.append((asset, extra))
+
+
+FEATURES = [{"name": "spend", "drifted": True}, {"name": "baskets", "drifted": False}]
+
+
+def test_drift_is_signalled_with_the_features_that_drifted() -> None:
+    alias = Alias()
+    operator = SignalDriftOperator(task_id="signal", check={"drifted": True, "features": FEATURES})
+    call_with(operator, {"outlet_events": {DRIFT_FOUND: alias}})
+    assert alias.added == [(DRIFT, {"features": ["spend"]})]
+
+
+def test_without_drift_there_is_no_signal() -> None:
+    alias = Alias()
+    operator = SignalDriftOperator(task_id="signal", check={"drifted": False, "features": FEATURES})
+    with pytest.raises(AirflowSkipException):
+        call_with(operator, {"outlet_events": {DRIFT_FOUND: alias}})
+    assert alias.added == []

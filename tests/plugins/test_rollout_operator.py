@@ -1,0 +1,316 @@
+"""Rollouts on real controllers, a real Envoy and real requests; only the models and MLflow are stood in for."""
+
+import http.server
+import json
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import httpx
+import pytest
+from airflow.sdk.exceptions import AirflowSkipException, TaskDeferred
+from podium.errors import RolledBackError, WorkFailedError
+from podium.hooks.mlflow import RegistryError
+from podium.platform import settings
+
+from tests.plugins.cluster import Platform, wait_for
+from tests.plugins.harness import Ti, begin, call, finish, run
+
+pytestmark = pytest.mark.timeout(240)
+
+
+MISSING = "RESOURCE_DOES_NOT_EXIST"
+
+
+class Registry:
+    """The part of MLflow's REST API that rollouts use."""
+
+    def __init__(self) -> None:
+        self.aliases: dict[str, str] = {}
+        self.tags: dict[str, str] = {}
+        registry = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                sent = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                if self.path.endswith("/registered-models/alias"):
+                    registry.aliases[sent["alias"]] = sent["version"]
+                else:
+                    registry.tags[sent["key"]] = sent["value"]
+                self.send_response(200)
+                self.send_header("Content-Length", "2")
+                self.end_headers()
+                self.wfile.write(b"{}")
+
+            def do_GET(self) -> None:
+                version = registry.aliases.get("champion")
+                answer = {"model_version": {"version": version}} if version else {"error_code": MISSING}
+                body = json.dumps(answer).encode()
+                self.send_response(200 if version else 404)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_: object) -> None:
+                """Quiet."""
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.port = self.server.server_address[1]
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+
+@pytest.fixture
+def registry(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> Iterator[Registry]:
+    made = Registry()
+    monkeypatch.setenv("PODIUM_PORTS__MLFLOW", str(made.port))
+    settings.cache_clear()
+    yield made
+    settings.cache_clear()
+    made.server.shutdown()
+
+
+class Shoppers:
+    """Sends requests until told to stop, and counts the answers."""
+
+    def __init__(self, url: str) -> None:
+        self.url, self.stop = url, threading.Event()
+        self.versions: list[str] = []
+        self.failures: list[str] = []
+
+    def run(self) -> None:
+        with httpx.Client(trust_env=False, timeout=10) as client:
+            while not self.stop.is_set():
+                try:
+                    answer = client.get(self.url)
+                except httpx.HTTPError as error:
+                    self.failures.append(repr(error))
+                    continue
+                if answer.status_code == 200:
+                    self.versions.append(answer.text)
+                else:
+                    self.failures.append(f"{answer.status_code} {answer.text}")
+                time.sleep(0.005)
+
+
+@contextmanager
+def shoppers(platform: Platform, service: str) -> Iterator[Shoppers]:
+    made = Shoppers(f"{platform.gateway_url}/serving/podium/{service}/predict")
+    threads = [threading.Thread(target=made.run, daemon=True) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    yield made
+    made.stop.set()
+    for thread in threads:
+        thread.join()
+
+
+def serve(service: str, version: str, **arguments: Any) -> Any:
+    from podium.operators.inference_service import InferenceServiceOperator
+
+    return InferenceServiceOperator(
+        task_id="serve", service=service, model_name="recommender", version=version, serving=SMALL, **arguments
+    )
+
+
+def rollout(service: str, version: str, **arguments: Any) -> Any:
+    from podium.operators.rollout import RolloutOperator
+
+    return RolloutOperator(
+        task_id="rollout", service=service, model_name="recommender", version=version, serving=SMALL, **arguments
+    )
+
+
+SMALL = {"cpu": "100m", "memory": "128Mi"}
+
+
+@pytest.fixture
+def service(platform: Platform, registry: Registry, request: pytest.FixtureRequest) -> Iterator[str]:
+    """A service that serves version 1."""
+    name = f"rec-{abs(hash(request.node.name)) % 10**6}"
+    assert run(lambda: serve(name, "1"), Ti("serve", run_id=name))["version"] == "1"
+    yield name
+    path = f"/apis/serving.kserve.io/v1beta1/namespaces/podium/inferenceservices/{name}"
+    platform.call("DELETE", path)
+    wait_for(lambda: not any(pod.startswith(name) for pod in platform.pods()), "its pods to go")
+
+
+def spec(platform: Platform, service: str) -> dict[str, Any]:
+    found: dict[str, Any] = services(platform)[service]["spec"]
+    return found
+
+
+def services(platform: Platform) -> dict[str, dict[str, Any]]:
+    return platform.objects("serving.kserve.io", "v1beta1", "inferenceservices")
+
+
+def test_a_good_canary_is_promoted_without_a_failed_request_or_a_restart(
+    platform: Platform, service: str, registry: Registry
+) -> None:
+    with shoppers(platform, service) as crowd:
+        record = run(lambda: rollout(service, "2"), Ti("rollout", run_id=service))
+        pods_then = {name for name in platform.pods() if name.startswith(f"{service}-v2")}
+        wait_for(lambda: crowd.versions[-20:] == ["2"] * 20, "all requests to go to the new version")
+    assert record["outcome"] == "promoted"
+    assert [(step["traffic"], step["verdict"]) for step in record["steps"]] == [(25, "pass"), (100, "pass")]
+    assert record["failed"] == 0
+    assert record["requests"] >= 40
+    assert record["service"]["requests"] >= record["requests"]
+    assert 0 < record["p99_ms"] < 200
+    assert crowd.failures == []
+    assert registry.aliases == {"champion": "2"}
+    assert spec(platform, service)["predictor"]["name"] == "v2"
+    assert not spec(platform, service).get("canary")
+    assert pods_then <= set(platform.pods()), "promoting restarts nothing"
+
+
+@pytest.mark.parametrize(("version", "reason"), [("3", "requests failed"), ("4", "p99 latency")])
+def test_a_bad_canary_is_taken_back(
+    platform: Platform, service: str, registry: Registry, version: str, reason: str
+) -> None:
+    with shoppers(platform, service) as crowd:
+        record = run(lambda: rollout(service, version), Ti("rollout", run_id=service))
+        wait_for(lambda: crowd.versions[-20:] == ["1"] * 20, "all requests to go back")
+    assert record["outcome"] == "rolled_back"
+    assert reason in record["reason"]
+    assert [step["verdict"] for step in record["steps"]] == ["fail"]
+    assert registry.aliases == {}
+    assert spec(platform, service)["predictor"]["name"] == "v1"
+    assert not spec(platform, service).get("canary")
+
+
+def test_a_canary_that_never_starts_gets_no_traffic(platform: Platform, service: str, registry: Registry) -> None:
+    with shoppers(platform, service) as crowd:
+        record = run(lambda: rollout(service, "5", ready_within_s=5), Ti("rollout", run_id=service))
+    assert (record["outcome"], record["steps"]) == ("rolled_back", [])
+    assert "did not become ready" in record["reason"]
+    assert crowd.failures == []
+
+
+def test_without_requests_there_is_no_promotion(
+    platform: Platform, service: str, registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = [{"traffic_percent": 100, "min_seconds": 0.5, "max_seconds": 2}]
+    monkeypatch.setenv("PODIUM_ROLLOUT__STEPS", json.dumps(steps))
+    settings.cache_clear()
+    record = run(lambda: rollout(service, "2"), Ti("rollout", run_id=service))
+    assert record["outcome"] == "rolled_back"
+    assert "too few to judge by" in record["reason"]
+
+
+def test_another_attempt_goes_on_where_the_first_one_was(platform: Platform, service: str, registry: Registry) -> None:
+    ti = Ti("rollout", run_id=service)
+    with shoppers(platform, service) as crowd:
+        starting = begin(lambda: rollout(service, "2"), ti)
+        event = {"status": "succeeded"}
+        from tests.plugins.harness import fire
+
+        assert fire(starting)["status"] == event["status"]
+        with pytest.raises(TaskDeferred):
+            call(rollout(service, "2"), "resume_ready", ti, event=event)
+        # The worker dies here, in the middle of the first step. Its successor starts from the beginning of the task.
+        again = begin(lambda: rollout(service, "2"), ti.retried())
+        assert again.method_name == "resume_step", "the canary is not started a second time"
+        record = finish(lambda: rollout(service, "2"), ti.retried(), again)
+    assert record["outcome"] == "promoted"
+    assert len(record["steps"]) == 2
+    assert crowd.failures == []
+    # A third attempt, after the end: the record, and nothing done twice.
+    assert begin(lambda: rollout(service, "2"), ti.retried()) == record
+
+
+def test_a_killed_rollout_leaves_the_stable_version_alone(platform: Platform, service: str, registry: Registry) -> None:
+    import asyncio
+
+    from tests.plugins.harness import fire, trigger_of
+
+    ti = Ti("rollout", run_id=service)
+    starting = begin(lambda: rollout(service, "2"), ti)
+    with pytest.raises(TaskDeferred) as stepping:
+        call(rollout(service, "2"), "resume_ready", ti, event=fire(starting))
+    asyncio.run(trigger_of(stepping.value).on_kill())
+    assert not spec(platform, service).get("canary")
+
+
+def test_what_serves_already_is_left_alone(platform: Platform, service: str, registry: Registry) -> None:
+    assert begin(lambda: rollout(service, "1"), Ti("rollout", run_id=service))["outcome"] == "unchanged"
+    before = services(platform)[service]["metadata"]["generation"]
+    assert begin(lambda: serve(service, "1"), Ti("serve", run_id=f"{service}-again"))["version"] == "1"
+    assert services(platform)[service]["metadata"]["generation"] == before
+
+
+def test_the_champion_is_brought_back_at_once(platform: Platform, service: str, registry: Registry) -> None:
+    registry.aliases["champion"] = "6"
+    with shoppers(platform, service) as crowd:
+        assert run(lambda: serve(service, "@champion"), Ti("serve", run_id=f"{service}-back"))["version"] == "6"
+        wait_for(lambda: crowd.versions[-20:] == ["6"] * 20, "all requests to go to it")
+    assert crowd.failures == []
+
+
+def test_a_service_that_never_gets_ready_says_why(platform: Platform, registry: Registry) -> None:
+    ti = Ti("serve", run_id="rec-broken")
+    assert isinstance(begin(lambda: serve("rec-broken", "5"), ti), TaskDeferred)
+
+    def has_crashed() -> bool:
+        pods = [pod for name, pod in platform.pods().items() if name.startswith("rec-broken-v5")]
+        return any(status.get("lastState") for pod in pods for status in pod["status"].get("containerStatuses", ()))
+
+    wait_for(has_crashed, "the model server to crash")
+    with pytest.raises(WorkFailedError, match="no such model"):
+        call(serve("rec-broken", "5"), "resume", ti, event={"status": "timeout"})
+    platform.call("DELETE", "/apis/serving.kserve.io/v1beta1/namespaces/podium/inferenceservices/rec-broken")
+
+
+def test_without_a_champion_there_is_nothing_to_serve(platform: Platform, registry: Registry) -> None:
+    with pytest.raises(RegistryError, match="no version with the alias 'champion'"):
+        run(lambda: serve("rec-none", "@champion"), Ti("serve", run_id="rec-none"))
+
+
+def test_a_decision_to_take_back_is_carried_out_by_the_next_attempt(
+    platform: Platform, service: str, registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from podium.hooks.inference_service import InferenceServiceHook
+
+    ti = Ti("rollout", run_id=service)
+
+    def die(*_: Any) -> None:
+        raise SystemExit
+
+    with shoppers(platform, service), monkeypatch.context() as dying:
+        dying.setattr(InferenceServiceHook, "drop_canary", die)
+        with pytest.raises(SystemExit):
+            run(lambda: rollout(service, "3"), ti)
+    assert spec(platform, service)["canary"]
+    record = begin(lambda: rollout(service, "3"), ti.retried())
+    assert (record["outcome"], len(record["steps"])) == ("rolled_back", 1)
+    assert not spec(platform, service).get("canary")
+
+
+RECORD = {"outcome": "promoted", "reason": "fine", "version": "2", "replaced": "v1"}
+RECORD |= {"requests": 40, "failed": 0, "p99_ms": 3.0}  # type: ignore[dict-item]
+
+
+def recorder(record: dict[str, Any]) -> Any:
+    from podium.operators.rollout import RecordRolloutOperator
+
+    return RecordRolloutOperator(task_id="record", model_name="recommender", rollout=record)
+
+
+def test_the_outcome_is_written_to_the_models_version(registry: Registry) -> None:
+    ti = Ti("record", run_id="run-7")
+    assert call(recorder(RECORD), "execute", ti) == "promoted"
+    assert registry.tags == {"rollout.outcome": "promoted", "rollout.reason": "fine", "rollout.run_id": "run-7"}
+
+
+def test_a_rollout_that_had_nothing_to_do_announces_nothing(registry: Registry) -> None:
+    with pytest.raises(AirflowSkipException):
+        call(recorder(RECORD | {"outcome": "unchanged"}), "execute", Ti("record"))
+
+
+def test_a_rollout_that_took_itself_back_fails_the_run_and_says_why(registry: Registry) -> None:
+    taken_back = RECORD | {"outcome": "rolled_back", "reason": "at 10 % of the traffic: 9 of 40 requests failed"}
+    with pytest.raises(RolledBackError, match="v1 serves on: at 10 %"):
+        call(recorder(taken_back), "execute", Ti("record"))
+    assert registry.tags["rollout.outcome"] == "rolled_back"
