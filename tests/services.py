@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[1]
 PORTS = (
     *("kafka", "kafka_controller", "s3", "s3_grpc", "s3_master", "s3_master_grpc", "s3_volume", "s3_volume_grpc"),
     *("s3_filer", "s3_filer_grpc", "postgres", "mlflow", "gateway", "gateway_admin", "kubernetes", "airflow"),
-    *("airflow_log", "triggerer_log", "supervisor"),
+    "supervisor",
 )
 
 

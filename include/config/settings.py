@@ -57,8 +57,6 @@ class Ports(Section):
     gateway_admin: int = Port
     kubernetes: int = Port
     airflow: int = Port
-    airflow_log: int = Port
-    triggerer_log: int = Port
     supervisor: int = Port
 
     @model_validator(mode="after")

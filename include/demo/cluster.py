@@ -121,7 +121,15 @@ class Cluster:
         for line in reversed(lines):
             if phase == "Succeeded" and line.startswith(RESULT_MARK):
                 return dict(json.loads(line.removeprefix(RESULT_MARK)))
-        raise PodFailedError(f"pod {name} ended as {phase} without a result:\n" + "\n".join(lines[-20:]))
+        why = "" if phase == "Absent" else self._why(name)
+        raise PodFailedError("\n".join([f"pod {name} ended as {phase} without a result{why}", *lines[-20:]]))
+
+    def _why(self, name: str) -> str:
+        """What the kubelet says of a container that has ended badly."""
+        status = self._http.get(f"{self._pods}/{name}").raise_for_status().json()["status"]
+        ends = [row["state"].get("terminated") or {} for row in status.get("containerStatuses", [])]
+        texts = [status.get("message", ""), *(f"{end['reason']}: {end.get('message', '')}" for end in ends if end)]
+        return "".join(f", {text.rstrip(': ')}" for text in texts if text)
 
     @contextlib.contextmanager
     def running(self, name: str, image: str, arguments: list[str]) -> Iterator[None]:

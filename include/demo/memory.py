@@ -7,11 +7,16 @@ from typing import Self
 
 import psutil
 
+from include.stack import processes
+
 MIB = 1 << 20
 
 
 def platform_processes(home: Path) -> list[psutil.Process]:
-    """Every process that names the platform's state folder on its command line, with all its descendants."""
+    """Every process that names the platform's state folder on its command line, with all its descendants.
+
+    Pods are found by that too: they have an environment of their own, but their shims name the folder.
+    """
     found: dict[int, psutil.Process] = {}
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
@@ -22,18 +27,8 @@ def platform_processes(home: Path) -> list[psutil.Process]:
 
 
 def proportional_mib(home: Path) -> float:
-    """Memory of the platform in MiB as proportional set size: shared pages are counted once.
-
-    Where the kernel refuses that figure (another user's process), the resident size stands in, which is larger.
-    """
-    total = 0
-    for process in platform_processes(home):
-        with contextlib.suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
-            try:
-                total += process.memory_full_info().pss
-            except (psutil.AccessDenied, AttributeError):  # no PSS: another user's process, or not Linux
-                total += process.memory_info().rss
-    return total / MIB
+    """Memory of the platform in MiB as proportional set size: shared pages are counted once."""
+    return sum(processes.memory(process) for process in platform_processes(home)) / MIB
 
 
 class PeakMemory:

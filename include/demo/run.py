@@ -187,7 +187,7 @@ class _Demo:
             dag_id: [
                 run
                 for run in self._airflow.runs(dag_id)
-                if (run.start or run.queued_at or began) >= began or (run.queued_at or began) > began
+                if max(filter(None, (run.queued_at, run.start)), default=began) >= began
             ]
             for dag_id in PIPELINE
         }

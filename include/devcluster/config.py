@@ -37,6 +37,7 @@ class Image(_Model):
     """What a container of this image finds on the host.
 
     :param digest: shown as the image's id.
+    :param marker: a file that is there once the image's content is complete; until then a pull fails.
     :param path: folders put in front of PATH.
     :param env: the image's own environment.
     :param mounts: path in the container -> path on the host, read-only.
@@ -46,12 +47,18 @@ class Image(_Model):
     """
 
     digest: str = ""
+    marker: Path | None = None
     path: list[str] = []
     env: dict[str, str] = {}
     mounts: dict[str, Path] = {}
     workdir: str = "/"
     entrypoint: list[str] = []
     cmd: list[str] = []
+
+    @property
+    def complete(self) -> bool:
+        """Whether its content is there."""
+        return self.marker is None or self.marker.exists()
 
 
 class Config(_Model):

@@ -1,11 +1,12 @@
-"""What happens with an image that the configuration does not have: the reasons and events of a failed pull."""
+"""What happens with an image that is not there: the reasons and events of a failed pull."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Mapping
 from typing import Protocol
 
+from include.devcluster.config import Image
 from include.devcluster.container import Container
 
 RETRY_S = 5.0
@@ -21,8 +22,8 @@ class Record(Protocol):
         """One event, a Warning or Normal."""
 
 
-def refuse(container: Container, known: Iterable[str], record: Record) -> float:
-    """Hold a container whose image is not known; returns seconds until it must be looked at again."""
+def refuse(container: Container, image: Image | None, known: Mapping[str, Image], record: Record) -> float:
+    """Hold a container whose image is not known, or not complete; returns seconds until it must be looked at again."""
     reference, policy = container.spec["image"], container.spec["imagePullPolicy"]
     if not _REFERENCE.match(reference):
         text = (
@@ -33,10 +34,12 @@ def refuse(container: Container, known: Iterable[str], record: Record) -> float:
     if policy == "Never":
         text = f'Container image "{reference}" is not present with pull policy of Never'
         return _hold(container, "ErrImageNeverPull", text, "ErrImageNeverPull", record)
-    text = (
-        f'failed to pull and unpack image "{reference}": not found: the dev cluster runs only the images of its '
-        f"configuration ({', '.join(sorted(known)) or 'none'})"
+    why = (
+        f"not found: the dev cluster runs only the images of its configuration ({', '.join(sorted(known)) or 'none'})"
+        if image is None
+        else f"its content is not built yet: {image.marker} is missing"
     )
+    text = f'failed to pull and unpack image "{reference}": {why}'
     record("Pulling", f'Pulling image "{reference}"', container=container.name)
     record("Failed", f'Failed to pull image "{reference}": {text}', warning=True, container=container.name)
     record("Failed", "Error: ErrImagePull", warning=True, container=container.name)

@@ -284,8 +284,8 @@ class PodWorker:
     def _start(self, pod: Object, container: Container) -> float | None:
         spec = container.spec
         image = self._kubelet.config.image(spec["image"])
-        if image is None:
-            return images.refuse(container, self._kubelet.config.images, self.event)
+        if image is None or not image.complete:
+            return images.refuse(container, image, self._kubelet.config.images, self.event)
         container.image_id = image.digest and f"{spec['image'].partition('@')[0]}@{image.digest}"
         folder = container.next_folder()
         try:

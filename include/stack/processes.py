@@ -25,6 +25,20 @@ def of_platform(home: Path) -> list[psutil.Process]:
     return found
 
 
+def memory(process: psutil.Process) -> int:
+    """Bytes that a process holds as proportional set size: what several share is counted once. 0 when it is gone.
+
+    Where the kernel does not give that figure (another user's process, not Linux), the resident size stands in.
+    """
+    try:
+        try:
+            return int(process.memory_full_info().pss)
+        except (psutil.AccessDenied, AttributeError):
+            return int(process.memory_info().rss)
+    except (psutil.NoSuchProcess, psutil.AccessDenied):
+        return 0
+
+
 def end_all(home: Path, patience_s: float, *, asked: bool = False) -> None:
     """End all of them: first politely, then not.
 

@@ -66,19 +66,12 @@ def tree_memory(pid: int) -> int:
         family = [root, *root.children(recursive=True)]
     except psutil.NoSuchProcess:
         return 0
-    return sum(_memory(process) for process in family)
-
-
-def _memory(process: psutil.Process) -> int:
-    try:
-        full = process.memory_full_info()
-        return int(getattr(full, "pss", 0) or full.uss)
-    except (psutil.NoSuchProcess, psutil.AccessDenied):
-        return 0
+    return sum(processes.memory(process) for process in family)
 
 
 def _verdict(service: Service, state: State) -> str:
-    if not state.running:
+    # The supervisor calls a service running only after its first seconds; whether it answers is known before.
+    if not state.pid:
         return state.why or "down"
     try:
         service.health()

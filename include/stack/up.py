@@ -47,7 +47,7 @@ def _up(platform: Platform, console: Console, only: Collection[str]) -> None:
         running = _take_over(platform, supervisor, services, console) if ran else set()
         if not ran:
             _launch(platform, supervisor, services, console)
-        steps = _steps(platform, supervisor, services, running, spawner)
+        steps = plan(platform, supervisor, services, running, spawner, images=not only)
         with progress.shown():
             graph.run(steps, progress, spawner.cancel)
     except BaseException:
@@ -64,18 +64,29 @@ def _choose(services: list[Service], only: Collection[str]) -> list[Service]:
     return [service for service in services if not only or service.name in only]
 
 
-def _steps(
-    platform: Platform, supervisor: Supervisor, services: list[Service], running: set[str], spawner: Spawner
+def plan(
+    platform: Platform,
+    supervisor: Supervisor,
+    services: list[Service],
+    running: set[str],
+    spawner: Spawner,
+    *,
+    images: bool,
 ) -> list[Step]:
-    """Everything that these services need, and they themselves."""
+    """These services and everything that they need.
+
+    :param images: whether the images' environments, which no service waits for but every pod needs, are made too.
+    """
     names = {service.name for service in services}
     preparations = [one for one in catalogue.preparations() if one.owner in names]
+    environments = platform.environments.steps(platform.environments.platform(), spawner)
     everything = [
-        *platform.environments.steps(platform.environments.platform(), spawner),
+        *environments,
         *(one.step(platform, running) for one in preparations),
         *(_start(platform, supervisor, service, spawner) for service in services),
     ]
-    return graph.closure(everything, [*names, *(one.name for one in preparations)])
+    wanted = [*names, *(one.name for one in preparations)]
+    return graph.closure(everything, [*wanted, *(step.name for step in environments)] if images else wanted)
 
 
 def build(platform: Platform, parts: Iterable[Venv | Jars], console: Console) -> None:

@@ -172,9 +172,14 @@ class Venv:
         return self.path / "lib" / f"python{sysconfig.get_python_version()}" / "site-packages"
 
     @property
+    def marker(self) -> Path:
+        """The file that is there once it is whole."""
+        return self.path / MARKER
+
+    @property
     def complete(self) -> bool:
         """Whether it is whole, and its interpreter still there."""
-        return (self.path / MARKER).is_file() and self.python.exists()
+        return self.marker.is_file() and self.python.exists()
 
     def build(self, uv: Path, log: Path, spawner: Spawner, say: Say = lambda _: None) -> Path:
         """Make the environment unless it is there; return its folder.
@@ -194,7 +199,7 @@ class Venv:
                 say("removing what an interrupted set-up left")
                 shutil.rmtree(self.path)
             self._install(uv, log, spawner, say, handle)
-            (self.path / MARKER).touch()
+            self.marker.touch()
         return self.path
 
     def _install(self, uv: Path, log: Path, spawner: Spawner, say: Say, handle: int) -> None:

@@ -30,13 +30,22 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         "path": [str(tools / "bin")], "env": {"COLOUR": "blue"}, "mounts": {"/app/code": str(tools / "app" / "code")},
         "workdir": "/app", "entrypoint": ["greet"], "cmd": ["image"],
     }  # fmt: skip
-    with DevCluster(folder, isolation=request.param, images={"busybox": {}, "team/tool": image}).running() as running:
+    images = {"busybox": {}, "team/tool": image, "team/later": image | {"marker": str(folder / "complete")}}
+    with DevCluster(folder, isolation=request.param, images=images).running() as running:
         yield running
 
 
 @pytest.fixture(scope="module")
 def own(server: DevCluster) -> Cluster:
     return Cluster(server.kubeconfig, "podium")
+
+
+def test_an_image_that_is_not_built_yet_is_waited_for(server: DevCluster, own: Cluster, name: str) -> None:
+    own.start(name, container={"image": "team/later:1", "command": ["greet", "late"]})
+    assert "its content is not built yet" in own.waiting_reason(name, "ErrImagePull", "ImagePullBackOff").message
+    (server.folder / "complete").touch()
+    own.wait(name, "Succeeded")
+    assert own.log(name) == "hello late\n"
 
 
 def test_mount_paths_that_this_machine_lacks(own: Cluster, name: str) -> None:

@@ -8,7 +8,11 @@ import socket
 import psycopg
 import pytest
 
-from include.stack.services import postgres
+from include.stack.environments import step_of
+from include.stack.services import catalogue, postgres
+from include.stack.supervisor import Supervisor
+from include.stack.up import plan
+from include.stack.venvs import Spawner
 from include.stack.watchdog import Watchdog
 from tests.stack.conftest import Sandbox, Started, wait_for
 
@@ -21,6 +25,18 @@ def _pid(started: Started, name: str) -> int:
 def test_up_is_healthy(shared: Started) -> None:
     outcome = shared.sandbox.run("status")
     assert outcome.returncode == 0, outcome.stdout
+
+
+def test_the_whole_platform_has_what_its_pods_need(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    platform = sandbox.platform(monkeypatch)
+    services = catalogue.services(platform)
+    steps = {
+        images: {step.name for step in plan(platform, Supervisor(platform), services, set(), Spawner(), images=images)}
+        for images in (True, False)
+    }
+    pods_need = {step_of(part) for part in (*platform.environments.images.values(), platform.environments.spark_jars)}
+    assert steps[True] - steps[False] == pods_need
+    assert {service.name for service in services} <= steps[False]
 
 
 def test_down_leaves_nothing(started: Started) -> None:
@@ -154,7 +170,7 @@ def test_a_service_that_cannot_start_is_told_with_the_end_of_its_log(started: St
 def test_changed_settings_restart_what_they_concern(started: Started) -> None:
     before = {name: started.state(name).pid for name in Started.NAMES}
     ports = started.sandbox.ports
-    ports["s3_filer"], ports["airflow_log"] = ports["airflow_log"], ports["s3_filer"]
+    ports["s3_filer"], ports["mlflow"] = ports["mlflow"], ports["s3_filer"]  # of the two only S3 runs here
     outcome = started.up_again()
     assert outcome.returncode == 0, outcome.stdout
     assert started.state("s3").pid != before["s3"]

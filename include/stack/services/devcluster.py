@@ -1,5 +1,6 @@
 """The dev cluster, its controllers, and what the platform puts into it: configuration, credentials, an identity."""
 
+import hashlib
 import ssl
 from collections.abc import Mapping
 from pathlib import Path
@@ -31,11 +32,17 @@ def service(platform: Platform) -> Service:
         name=NAME,
         command=(platform.python, "-m", "include.devcluster", "--config", str(platform.paths.devcluster_config)),
         health=http(platform.ports.kubernetes, "/readyz", authority=_authority(platform)),
-        environment=platform.checkout_python(),
+        environment=platform.checkout_python() | {"CONFIGURED_FOR": _fingerprint(platform)},
         ports=("kubernetes",),
         needs=frozenset({CONFIG}),
         stage=2,
     )
+
+
+def _fingerprint(platform: Platform) -> str:
+    """Changes with what the configuration is made from, so that a change starts the server anew. Pods go on."""
+    locks = "".join(venv.digest for venv in platform.environments.images.values())
+    return hashlib.sha256((platform.settings.model_dump_json() + locks).encode()).hexdigest()[:16]
 
 
 def _authority(platform: Platform) -> Path:
@@ -139,6 +146,7 @@ def _image(platform: Platform, venv: Venv) -> dict[str, Any]:
         env = {**env, **spark.environment(platform)}
     return {
         "digest": f"sha256:{venv.digest}",
+        "marker": str(venv.marker),
         "path": [str(venv.bin)],
         "env": dict(env),
         "mounts": {f"{APP}/include": str(platform.paths.checkout / "include")},
