@@ -131,25 +131,25 @@ def _table(report: dict[str, Any]) -> Table:
     table = Table(title=f"Podium demonstration: {'all went well' if report['ok'] else 'NOT FINISHED'}")
     table.add_column("stage")
     table.add_column("outcome")
-    table.add_row(
-        "ingest",
-        f"{ingest['produced']:,} produced = {ingest['read']:,} read = {ingest['accepted']:,} accepted + "
-        f"{ingest['quarantined']:,} in quarantine, {ingest['rows_per_s']:,} rows/s in the pods",
-    )
-    table.add_row("features", f"{features['rows']:,} rows in {len(features['tables'])} tables, {features['seconds']} s")
     scores = ", ".join(f"{name} {value}" for name, value in recommender["baselines"].items())
-    table.add_row(
-        "recommender",
-        f"recall@20 {recommender['recall_at_20']} against {scores}; "
-        f"{recommender['workers']} workers, {recommender['seconds']} s",
-    )
-    table.add_row(
-        "rollout",
-        f"{rollout['outcome']}: {rollout['requests']:,} requests, {rollout['failed']} failed, "
-        f"p99 {rollout['p99_ms']} ms",
-    )
     drifted = [row["name"] for row in drift["features"] if row["drifted"]]
-    table.add_row("drift", f"{len(drifted)} of {len(drift['features'])} features: {', '.join(drifted) or 'none'}")
+    stages = {
+        "ingest": ingest["intervals"]
+        and f"{ingest['produced']:,} produced = {ingest['read']:,} read = {ingest['accepted']:,} accepted + "
+        f"{ingest['quarantined']:,} in quarantine, {ingest['rows_per_s']:,} rows/s in the pods",
+        "features": features["tables"]
+        and f"{features['rows']:,} rows in {len(features['tables'])} tables, {features['seconds']} s",
+        "recommender": recommender["recall_at_20"]
+        and f"recall@20 {recommender['recall_at_20']} against {scores}; "
+        f"{recommender['workers']} workers, {recommender['seconds']} s",
+        "rollout": rollout["outcome"]
+        and f"{rollout['outcome']}: {rollout['requests']:,} requests, {rollout['failed']} failed, "
+        f"p99 {rollout['p99_ms']} ms",
+        "drift": drift["features"]
+        and f"{len(drifted)} of {len(drift['features'])} features: {', '.join(drifted) or 'none'}",
+    }
+    for stage, text in stages.items():
+        table.add_row(stage, text or "not reached")
     table.add_row(
         "platform",
         f"{report['wall_s']} s in all, {report['setup_s']} s of it set-up and start; "

@@ -28,10 +28,19 @@ def missing(checkout: Path, home: Path, cache: Path, *, set_up: bool) -> list[st
         *(_compiler() if set_up else ()),
         *_util_linux(),
         *_user(),
+        *_apart(home, cache),
         *_folder("the checkout", checkout, "", 0.0),
         *_folder("the state folder", home, "PODIUM_HOME", RUN_GIB),
         *_folder("the cache folder", cache, "PODIUM_CACHE", SETUP_GIB if set_up else 0.5),
     ]
+
+
+def _apart(home: Path, cache: Path) -> Iterator[str]:
+    if cache.is_relative_to(home):
+        yield (
+            f"the cache folder {cache} lies in the state folder {home}, which pods do not see, but their environments "
+            "are in the cache.\n    Move one of them: PODIUM_CACHE=... or PODIUM_HOME=..."
+        )
 
 
 def _install(debian: str, fedora: str, mac: str) -> str:

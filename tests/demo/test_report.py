@@ -99,7 +99,9 @@ def test_a_demonstration_that_failed_early_still_reports(tmp_path: Path) -> None
     assert report["ingest"]["read"] == 0
     assert report["recommender"]["baselines"] == dict.fromkeys(("popularity", "own_frequency", "decayed_frequency"))
     assert not (tmp_path / "report.html").exists()
-    assert "NOT FINISHED" in console.export_text()
+    shown = console.export_text()
+    assert "NOT FINISHED" in shown
+    assert shown.count("not reached") == 5
 
 
 def test_the_password_is_not_in_the_files(outcome: Outcome, tmp_path: Path) -> None:

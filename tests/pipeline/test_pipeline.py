@@ -1,9 +1,13 @@
 """The whole pipeline on a slice of the data, with the real scheduler and real services."""
 
 import json
+import subprocess
 import urllib.request
 from pathlib import Path
 
+import pytest
+
+from include.demo.cluster import Cluster, PodFailedError
 from tests.pipeline.conftest import BROKEN, MONTHS, Platform
 
 
@@ -79,6 +83,21 @@ def test_the_report_is_a_page_that_needs_nothing_else(platform: Platform) -> Non
     assert page.count("<svg") == 5
     assert "src=" not in page
     assert "<link" not in page
+
+
+@pytest.mark.skipif(
+    subprocess.run(["unshare", "-Urm", "true"], check=False).returncode != 0,
+    reason="without namespaces a container shares this machine's files",
+)
+def test_pods_do_not_see_the_platforms_own_files(platform: Platform) -> None:
+    script = f"ls -lA {platform.home}; cat {platform.home / 'credentials.json'}"
+    with Cluster(platform.home / "kubeconfig", platform.settings) as cluster:
+        cluster.start_command("curious", "ingest", ["sh", "-c", script])
+        with pytest.raises(PodFailedError) as failure:
+            cluster.result("curious")
+        cluster.delete("curious")
+    assert "total 0\ncat: " in str(failure.value)
+    assert "No such file" in str(failure.value)
 
 
 def test_no_credential_is_in_any_log(platform: Platform) -> None:

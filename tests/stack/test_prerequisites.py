@@ -22,6 +22,12 @@ def test_this_machine_is_ready(tmp_path: Path) -> None:
     assert _missing(tmp_path) == []
 
 
+def test_a_cache_that_pods_would_not_see(tmp_path: Path) -> None:
+    (text,) = _missing(tmp_path, cache=tmp_path / "home" / "cache")
+    assert "lies in the state folder" in text
+    assert "PODIUM_CACHE=" in text
+
+
 def test_no_compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("CXX", raising=False)

@@ -2,7 +2,6 @@
 
 import hashlib
 import ssl
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +78,8 @@ def prepare(platform: Platform) -> None:
         "port": platform.ports.kubernetes,
         "token": platform.credentials.kubernetes_token.get_secret_value(),
         "kubeconfig": str(paths.kubeconfig),
+        # Credentials, databases and the broker's data: pods get what they may have as volumes and variables.
+        "hidden": [str(paths.home)],
         "nodes": [node for name, pool in settings.node_pools.items() for node in _nodes(name, pool)],
         "images": {_repository(settings.images[name]): _image(platform, venv) for name, venv in images.items()}
         # Airflow's XCom side-car, which the dev cluster plays itself: it needs none of the image's content.
@@ -141,15 +142,17 @@ def _nodes(name: str, pool: NodePool) -> list[dict[str, Any]]:
 
 
 def _image(platform: Platform, venv: Venv) -> dict[str, Any]:
-    env: Mapping[str, str] = {"VIRTUAL_ENV": str(venv.path), "PYTHONPATH": APP}
+    env = {"VIRTUAL_ENV": str(venv.path), "PYTHONPATH": APP}
+    mounts = {f"{APP}/include": platform.paths.checkout / "include"}
     if venv.name == spark.IMAGE:
-        env = {**env, **spark.environment(platform)}
+        env |= spark.environment(platform)
+        mounts |= spark.mounts(platform)
     return {
         "digest": f"sha256:{venv.digest}",
         "marker": str(venv.marker),
         "path": [str(venv.bin)],
-        "env": dict(env),
-        "mounts": {f"{APP}/include": str(platform.paths.checkout / "include")},
+        "env": env,
+        "mounts": {inside: str(path) for inside, path in mounts.items()},
         "workdir": APP,
         "entrypoint": [],
     }

@@ -1,9 +1,12 @@
 """What Spark finds in its image's environment: a Java, and a configuration that puts the jars on the class path."""
 
+from pathlib import Path
+
 from include.stack.service import Platform
 
 IMAGE = "features"
 CONFIG = "spark-conf"
+CONFIG_IN_IMAGE = "/opt/spark/conf"
 
 
 def prepare(platform: Platform) -> None:
@@ -21,4 +24,9 @@ def prepare(platform: Platform) -> None:
 
 def environment(platform: Platform) -> dict[str, str]:
     """The environment of a Spark driver."""
-    return {"JAVA_HOME": str(platform.java.home), "SPARK_CONF_DIR": str(platform.paths.run / CONFIG)}
+    return {"JAVA_HOME": str(platform.java.home), "SPARK_CONF_DIR": CONFIG_IN_IMAGE}
+
+
+def mounts(platform: Platform) -> dict[str, Path]:
+    """What the image has beside its environment."""
+    return {CONFIG_IN_IMAGE: platform.paths.run / CONFIG}
