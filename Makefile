@@ -39,5 +39,6 @@ lock: ## renew the lock files whose requirements have changed
 bench: ## benchmarks: ratios measured in one run
 	$(RUN) bench
 
-test-cluster: ## the conformance suite against a real cluster: make test-cluster KUBECONFIG=FILE
-	$(RUN) test tests/devcluster --kubeconfig "$(KUBECONFIG)" $(ARGS)
+test-cluster: ## on a real cluster: KUBECONFIG=FILE, and for the whole pipeline HOST_ADDRESS=this machine's, as its pods see it
+	$(RUN) test tests/devcluster $(if $(HOST_ADDRESS),tests/pipeline --host-address $(HOST_ADDRESS)) \
+		--kubeconfig "$(KUBECONFIG)" $(ARGS)

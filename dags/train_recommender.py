@@ -62,5 +62,7 @@ with DAG(
         workers=recommender.workers,
         node_pool=recommender.node_pool,
         gpus_per_worker=recommender.gpus_per_worker,
+        cpu=recommender.worker_cpu,
+        memory=recommender.worker_memory,
         outlets=[CANDIDATE],
     )

@@ -1,3 +1,18 @@
 """What all suites share. Runs in every environment, so it needs nothing but pytest."""
 
+import pytest
+
 pytest_plugins = ["tests.services"]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Options of the suites that can run on a real cluster."""
+    group = parser.getgroup("a real cluster")
+    group.addoption("--kubeconfig", help="run on this cluster instead of the dev cluster; needs an admin's rights")
+    group.addoption("--host-address", help="IP address by which its pods reach this machine (tests/pipeline)")
+    group.addoption(
+        "--image-builder",
+        help="program that makes an image: [--env K=V]... [--user UID] [--workdir DIR] NAME LAYER[:DEST]...; "
+        "without it the images of the settings must be there (tests/pipeline)",
+    )
+    group.addoption("--image-base", help="root file system that its images begin with")

@@ -17,9 +17,9 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PORTS = (
-    *("kafka", "kafka_controller", "s3", "s3_grpc", "s3_master", "s3_master_grpc", "s3_volume", "s3_volume_grpc"),
-    *("s3_filer", "s3_filer_grpc", "postgres", "mlflow", "gateway", "gateway_admin", "kubernetes", "airflow"),
-    "supervisor",
+    *("kafka", "kafka_controller", "postgres", "mlflow", "gateway", "gateway_admin", "kubernetes"),
+    *("s3", "s3_grpc", "s3_master", "s3_master_grpc", "s3_volume", "s3_volume_grpc", "s3_filer", "s3_filer_grpc"),
+    *("airflow", "supervisor", "kafka_pods", "s3_pods", "postgres_pods", "mlflow_pods", "gateway_pods"),
 )
 
 

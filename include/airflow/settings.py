@@ -67,11 +67,6 @@ class Paths:
         """The password file of Airflow's simple auth manager."""
         return self.airflow / "passwords.json"
 
-    @property
-    def kubeconfig(self) -> Path:
-        """Written by the dev cluster when it starts."""
-        return self.home / "kubeconfig"
-
 
 def environment(settings: Settings, home: Path, credentials: Credentials) -> dict[str, str]:
     """The environment that every Airflow process of the embedded platform is started in.
@@ -87,9 +82,11 @@ def environment(settings: Settings, home: Path, credentials: Credentials) -> dic
     login = f"{quote(credentials.postgres_user, safe='')}:{quote(credentials.postgres_password, safe='')}"
     database = f"{login}@127.0.0.1:{settings.ports.postgres}/airflow"
     base_url = f"http://127.0.0.1:{settings.ports.airflow}"
+    # The dev cluster writes its own when it starts.
+    kubeconfig = settings.kubernetes.kubeconfig or home / "kubeconfig"
     connection = {
         "conn_type": "kubernetes",
-        "extra": {"kube_config_path": str(paths.kubeconfig), "namespace": settings.kubernetes.namespace},
+        "extra": {"kube_config_path": str(kubeconfig), "namespace": settings.kubernetes.namespace},
     }
     # Overrides of settings must reach the DAG files too.
     overrides = {name: value for name, value in os.environ.items() if name.startswith("PODIUM_")}

@@ -39,7 +39,7 @@ class Section(BaseModel):
 
 
 class Ports(Section):
-    """TCP ports of the embedded platform, all on 127.0.0.1."""
+    """TCP ports of the embedded platform, on 127.0.0.1; `*_pods` are on `kubernetes.host_address`, if that is given."""
 
     kafka: int = Port
     kafka_controller: int = Port
@@ -57,6 +57,11 @@ class Ports(Section):
     gateway_admin: int = Port
     kubernetes: int = Port
     airflow: int = Port
+    kafka_pods: int = Port
+    s3_pods: int = Port
+    postgres_pods: int = Port
+    mlflow_pods: int = Port
+    gateway_pods: int = Port
     supervisor: int = Port
 
     @model_validator(mode="after")
@@ -118,6 +123,23 @@ class Kubernetes(Section):
     platform_config_map: str = "podium-platform"
     credentials_secret: str = "podium-credentials"
     network_interface: str = Field(description="the interface that Horovod's ranks talk over, e.g. eth0")
+    kubeconfig: Path | None = Field(
+        default=None, description="embedded: a cluster of your own instead of the dev cluster; with a bearer token"
+    )
+    host_address: str = Field(
+        default="", description="IP address of this machine that the pods of that cluster reach its services by"
+    )
+
+    @field_validator("kubeconfig")
+    @classmethod
+    def _absolute(cls, value: Path | None) -> Path | None:
+        return value and value.expanduser().absolute()
+
+    @model_validator(mode="after")
+    def _both(self) -> Self:
+        if (self.kubeconfig is None) != (not self.host_address):
+            raise ValueError("kubeconfig and host_address belong together: give both (a cluster of your own) or none")
+        return self
 
 
 class Airflow(Section):
@@ -180,6 +202,8 @@ class Recommender(Section):
     node_pool: str
     workers: int = Field(ge=1)
     gpus_per_worker: int = Field(ge=0)
+    worker_cpu: str = Field(default="2", description="CPU request of one worker, a Kubernetes quantity")
+    worker_memory: str = Field(default="4Gi", description="memory request and limit of one worker")
     train_cutoffs: tuple[dt.date, ...] = Field(min_length=1)
     validation_cutoff: dt.date
     evaluation_cutoff: dt.date
@@ -291,23 +315,32 @@ class Settings(BaseSettings):
     @property
     def reach(self) -> Endpoints:
         """The endpoints, with those of the embedded platform derived from its ports."""
-        if self.ports is None:
-            return self.endpoints
-        host = "127.0.0.1"
+        return self._endpoints(self.ports, "127.0.0.1", "") if self.ports else self.endpoints
+
+    @property
+    def reach_from_pods(self) -> Endpoints:
+        """The same as the jobs' pods see them. It differs where the platform is embedded and the cluster is not."""
+        if self.ports is None or not self.kubernetes.host_address:
+            return self.reach
+        return self._endpoints(self.ports, self.kubernetes.host_address, "_pods")
+
+    def _endpoints(self, ports: Ports, host: str, view: str) -> Endpoints:
+        services = ("kafka", "s3", "postgres", "mlflow", "gateway")
+        kafka, s3, postgres, mlflow, gateway = (f"{host}:{getattr(ports, name + view)}" for name in services)
         derived = {
-            "kafka_bootstrap_servers": f"{host}:{self.ports.kafka}",
-            "s3_endpoint_url": f"http://{host}:{self.ports.s3}",
-            "lake_catalog_uri": f"postgresql://{host}:{self.ports.postgres}/lake",
-            "mlflow_tracking_uri": f"http://{host}:{self.ports.mlflow}",
-            "gateway_url": f"http://{host}:{self.ports.gateway}",
-            "metrics_url": f"http://{host}:{self.ports.gateway_admin}",
+            "kafka_bootstrap_servers": kafka,
+            "s3_endpoint_url": f"http://{s3}",
+            "lake_catalog_uri": f"postgresql://{postgres}/lake",
+            "mlflow_tracking_uri": f"http://{mlflow}",
+            "gateway_url": f"http://{gateway}",
+            "metrics_url": f"http://127.0.0.1:{ports.gateway_admin}",
         }
         given = {name: value for name, value in self.endpoints.model_dump().items() if value}
         return Endpoints(**(derived | given))
 
     def platform_environment(self) -> dict[str, str]:
         """What the ConfigMap `podium-platform` holds: the environment of every job, without a secret."""
-        reach = self.reach
+        reach = self.reach_from_pods
         return {
             "PODIUM_ENV": self.env,
             "KAFKA_BOOTSTRAP_SERVERS": reach.kafka_bootstrap_servers,

@@ -1,18 +1,16 @@
 """What the demonstration asks of the Kubernetes API: run jobs as plain pods, and read how they fare."""
 
-import base64
 import contextlib
 import json
-import ssl
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Self
 
 import httpx
-import yaml
 
 from include.config import Settings
+from include.stack.kubeconfig import client
 
 RESULT_MARK = "PODIUM_RESULT "
 POLL_SECONDS = 0.5
@@ -30,17 +28,9 @@ class Cluster:
     """
 
     def __init__(self, kubeconfig: Path, settings: Settings) -> None:
-        config = yaml.safe_load(kubeconfig.read_text(encoding="utf-8"))
-        cluster = config["clusters"][0]["cluster"]
-        authority = base64.b64decode(cluster["certificate-authority-data"]).decode()
         self._settings = settings
         self._pods = f"/api/v1/namespaces/{settings.kubernetes.namespace}/pods"
-        self._http = httpx.Client(
-            base_url=cluster["server"],
-            verify=ssl.create_default_context(cadata=authority),
-            headers={"Authorization": f"Bearer {config['users'][0]['user']['token']}"},
-            timeout=30.0,
-        )
+        self._http = client(kubeconfig)
 
     def __enter__(self) -> Self:
         return self

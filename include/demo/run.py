@@ -13,6 +13,7 @@ import httpx
 from rich.console import Console
 
 from include.config import Settings
+from include.config.settings import Endpoints
 from include.demo.airflow_api import FINISHED, AirflowApi, AirflowApiError, DagRun, TaskInstance
 from include.demo.cluster import SCRATCH, Cluster, PodFailedError
 from include.demo.memory import PeakMemory
@@ -224,15 +225,14 @@ class _Demo:
                         self._say("a model answers: the shop starts to ask it for recommendations")
                 time.sleep(POLL_SECONDS)
 
-    def _service_url(self) -> str:
+    def _predict_url(self, reach: Endpoints) -> str:
         namespace, service = self._settings.kubernetes.namespace, self._settings.rollout.inference_service
-        return f"{self._settings.reach.gateway_url}/serving/{namespace}/{service}"
-
-    def _predict_url(self) -> str:
-        return f"{self._service_url()}/v1/models/{self._settings.recommender.model_name}:predict"
+        model = self._settings.recommender.model_name
+        return f"{reach.gateway_url}/serving/{namespace}/{service}/v1/models/{model}:predict"
 
     def _traffic_arguments(self) -> list[str]:
-        arguments = ["traffic", "--url", self._predict_url(), "--rate", str(self._options.requests_per_second)]
+        url = self._predict_url(self._settings.reach_from_pods)
+        arguments = ["traffic", "--url", url, "--rate", str(self._options.requests_per_second)]
         arguments += ["--out", f"{SCRATCH}/traffic.json"]
         return [*arguments, *self._shop_arguments()[2:]]
 
@@ -275,13 +275,13 @@ class _Demo:
             )
 
     def _ask_for_recommendations(self) -> None:
-        outcome = self._outcome
+        outcome, url = self._outcome, self._predict_url(self._settings.reach)
         body = {"instances": [{"household_id": 1228, "k": 5}]}
-        answer = httpx.post(self._predict_url(), json=body, timeout=10.0)
+        answer = httpx.post(url, json=body, timeout=10.0)
         answer.raise_for_status()
         outcome.sample = answer.json()
         outcome.curl = (
-            f"curl -s {self._predict_url()} -H 'Content-Type: application/json' "
+            f"curl -s {url} -H 'Content-Type: application/json' "
             """-d '{"instances": [{"household_id": 1228, "k": 5}]}'"""
         )
 

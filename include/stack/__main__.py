@@ -87,7 +87,7 @@ def _demo(arguments: argparse.Namespace, console: Console) -> int:
     from include.demo.run import Access, DemoError, Options, run
 
     access = Access(
-        kubeconfig=platform.paths.kubeconfig,
+        kubeconfig=platform.kubeconfig,
         airflow_url=f"http://{HOST}:{platform.ports.airflow}",
         airflow_user="admin",
         airflow_password=platform.credentials.airflow_admin_password.get_secret_value(),

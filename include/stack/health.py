@@ -14,14 +14,14 @@ Check = Callable[[], None]
 TIMEOUT_S = 5.0
 
 
-def tcp(port: int) -> Check:
+def tcp(port: int, host: str = HOST) -> Check:
     """The port takes connections."""
 
     def check() -> None:
         try:
-            socket.create_connection((HOST, port), timeout=TIMEOUT_S).close()
+            socket.create_connection((host, port), timeout=TIMEOUT_S).close()
         except OSError as error:
-            raise Unhealthy(f"port {port} does not take connections: {error.strerror or error}") from error
+            raise Unhealthy(f"{host}:{port} does not take connections: {error.strerror or error}") from error
 
     return check
 

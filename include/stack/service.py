@@ -84,6 +84,16 @@ class Platform:
             )
         return self.settings.ports
 
+    @property
+    def own_cluster(self) -> bool:
+        """Whether pods run on a cluster of the user's, not on the dev cluster."""
+        return self.settings.kubernetes.kubeconfig is not None
+
+    @property
+    def kubeconfig(self) -> Path:
+        """How to reach the cluster that runs the pods."""
+        return self.settings.kubernetes.kubeconfig or self.paths.kubeconfig
+
     @cached_property
     def environments(self) -> Environments:
         """The environments of the services and the images."""

@@ -52,7 +52,7 @@ def addresses(platform: Platform, console: Console) -> None:
     for what, where in {
         "Airflow": f"http://{HOST}:{ports.airflow}  (user admin, password {password})",
         "MLflow": f"http://{HOST}:{ports.mlflow}",
-        "kubectl": f"export KUBECONFIG={platform.paths.kubeconfig}",
+        "kubectl": f"export KUBECONFIG={platform.kubeconfig}",
     }.items():
         console.print(f"{what:<8} {where}", highlight=False, soft_wrap=True)
 

@@ -99,3 +99,15 @@ def test_a_missing_file_and_broken_yaml_are_clear(directory: Path) -> None:
     (directory / "local.yaml").unlink()
     with pytest.raises(ConfigError, match="restore it from the repository"):
         load_settings("local", directory)
+
+
+def test_a_cluster_of_your_own_needs_an_address_for_its_pods(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PODIUM_KUBERNETES__KUBECONFIG", "my/kubeconfig")
+    with pytest.raises(ConfigError, match="kubeconfig and host_address belong together"):
+        load_settings("local")
+    monkeypatch.setenv("PODIUM_KUBERNETES__HOST_ADDRESS", "192.0.2.7")
+    settings = load_settings("local")
+    assert settings.kubernetes.kubeconfig == Path.cwd() / "my" / "kubeconfig"
+    assert settings.platform_environment()["S3_ENDPOINT_URL"] == "http://192.0.2.7:26433"
+    assert settings.platform_environment()["KAFKA_BOOTSTRAP_SERVERS"] == "192.0.2.7:26192"
+    assert settings.reach.s3_endpoint_url == "http://127.0.0.1:26333"

@@ -18,7 +18,6 @@ from tests.devcluster.server import DevCluster
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--kubeconfig", default=None, help="run the dev cluster's suite against this real cluster")
     parser.addoption(
         "--isolation", default="auto", help="isolation of the dev cluster's containers: namespaces, mapped"
     )

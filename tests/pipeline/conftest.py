@@ -16,6 +16,7 @@ import pytest
 
 from include.config import Settings, load_settings
 from include.config.settings import Ports
+from tests.pipeline.own_cluster import ImageBuilder, prepared
 
 ROOT = Path(__file__).parents[2]
 MONTHS, HOUSEHOLDS, BROKEN = 4, 300, 80
@@ -77,7 +78,20 @@ def free_ports(count: int) -> list[int]:
 
 
 @pytest.fixture(scope="session")
-def platform() -> Iterator[Platform]:
+def cluster_settings(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """Settings that make the platform use the cluster of the options; none for the dev cluster."""
+    admin, address = pytestconfig.getoption("--kubeconfig"), pytestconfig.getoption("--host-address")
+    if admin is None:
+        yield {}
+        return
+    program, base = pytestconfig.getoption("--image-builder"), pytestconfig.getoption("--image-base")
+    builder = ImageBuilder(Path(program), Path(base)) if program else None
+    with prepared(Path(admin), address, builder, tmp_path_factory.mktemp("cluster")) as settings:
+        yield settings
+
+
+@pytest.fixture(scope="session")
+def platform(cluster_settings: dict[str, str]) -> Iterator[Platform]:
     """The platform after a demonstration on the slice; it is taken down when the session ends."""
     home = ROOT / "build" / f"pipeline-{os.getpid()}"
     output = home.with_name(home.name + "-report")
@@ -85,9 +99,10 @@ def platform() -> Iterator[Platform]:
     ports = {
         f"PODIUM_PORTS__{name.upper()}": str(port) for name, port in zip(names, free_ports(len(names)), strict=True)
     }
-    environment = {**os.environ, **SLICE, **ports, "PODIUM_HOME": str(home)}
+    overrides = SLICE | ports | cluster_settings
+    environment = {**os.environ, **overrides, "PODIUM_HOME": str(home)}
     with pytest.MonkeyPatch.context() as patch:
-        for key, value in (SLICE | ports).items():
+        for key, value in overrides.items():
             patch.setenv(key, value)
         settings = load_settings("local")
     arguments = ["--months", str(MONTHS), "--households", str(HOUSEHOLDS), "--broken", str(BROKEN)]

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from include.stack.graph import Report, Step
 from include.stack.service import Platform, Service
-from include.stack.services import airflow, devcluster, envoy, kafka, mlflow, postgres, seaweedfs
+from include.stack.services import airflow, devcluster, envoy, exposure, kafka, mlflow, postgres, seaweedfs
 
 WATCHDOG = "watchdog"
 
@@ -18,7 +18,7 @@ def services(platform: Platform) -> list[Service]:
         postgres.service(platform),
         mlflow.service(platform),
         envoy.service(platform),
-        devcluster.service(platform),
+        exposure.service(platform) if platform.own_cluster else devcluster.service(platform),
         devcluster.controllers(platform),
         *airflow.services(platform),
         watchdog(platform),
@@ -83,6 +83,7 @@ def preparations() -> list[Preparation]:
         Preparation(postgres.DATABASES, postgres.NAME, postgres.create_databases, after(postgres.NAME)),
         Preparation(envoy.PREPARE, envoy.NAME, envoy.prepare, after()),
         Preparation(devcluster.CONFIG, devcluster.NAME, devcluster.prepare, after()),
-        Preparation(devcluster.OBJECTS, devcluster.NAME, devcluster.create_objects, after(devcluster.NAME)),
+        Preparation(exposure.PREPARE, exposure.NAME, exposure.prepare, after()),
+        Preparation(devcluster.OBJECTS, devcluster.CONTROLLERS, devcluster.create_objects, devcluster.steps_before),
         Preparation(airflow.DATABASE, airflow.SERVER, airflow.migrate, airflow.steps_before, at_rest=True),
     ]

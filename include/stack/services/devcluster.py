@@ -1,7 +1,6 @@
 """The dev cluster, its controllers, and what the platform puts into it: configuration, credentials, an identity."""
 
 import hashlib
-import ssl
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +8,7 @@ import httpx
 import yaml
 
 from include.config.settings import NodePool
+from include.stack import kubeconfig
 from include.stack.errors import ServiceError
 from include.stack.files import write_private
 from include.stack.health import http
@@ -51,20 +51,26 @@ def _authority(platform: Platform) -> Path:
 
 def controllers(platform: Platform) -> Service:
     """The controllers of SparkApplication, MPIJob and InferenceService."""
-    paths, ports = platform.paths, platform.ports
+    ports = platform.ports
     return Service(
         name=CONTROLLERS,
         command=(
             *(platform.python, "-m", "include.devcluster.controllers"),
-            *("--kubeconfig", str(paths.kubeconfig), "--gateway-dir", str(paths.gateway)),
+            *("--kubeconfig", str(platform.kubeconfig), "--namespace", platform.settings.kubernetes.namespace),
+            *("--gateway-dir", str(platform.paths.gateway)),
             *("--gateway-url", f"http://{HOST}:{ports.gateway}"),
             *("--gateway-admin-url", f"http://{HOST}:{ports.gateway_admin}"),
         ),
         health=lambda: None,
         environment=platform.checkout_python(),
-        needs=frozenset({NAME, envoy.PREPARE}),
+        needs=steps_before(platform) | {envoy.PREPARE},
         stage=3,
     )
+
+
+def steps_before(platform: Platform) -> frozenset[str]:
+    """What must be there before anything is asked of the cluster."""
+    return frozenset() if platform.own_cluster else frozenset({NAME})
 
 
 def prepare(platform: Platform) -> None:
@@ -106,22 +112,19 @@ def create_objects(platform: Platform) -> None:
         ("configmaps", _object("ConfigMap", kubernetes.platform_config_map) | {"data": config}),
         ("secrets", _object("Secret", kubernetes.credentials_secret) | {"type": "Opaque", "stringData": secrets}),
     ]
-    token = credentials.kubernetes_token.get_secret_value()
-    with httpx.Client(
-        base_url=f"https://{HOST}:{platform.ports.kubernetes}",
-        verify=ssl.create_default_context(cafile=_authority(platform)),
-        headers={"Authorization": f"Bearer {token}", "Content-Type": "application/apply-patch+yaml"},
-        params={"fieldManager": FIELD_MANAGER, "force": "true"},
-        timeout=10,
-        trust_env=False,
-    ) as api:
+    with kubeconfig.client(platform.kubeconfig) as api:
         for kind, body in objects:
             path = f"/api/v1/namespaces/{kubernetes.namespace}/{kind}/{body['metadata']['name']}"
             try:
-                api.patch(path, content=yaml.safe_dump(body)).raise_for_status()
+                api.patch(
+                    path,
+                    content=yaml.safe_dump(body),
+                    headers={"Content-Type": "application/apply-patch+yaml"},
+                    params={"fieldManager": FIELD_MANAGER, "force": "true"},
+                ).raise_for_status()
             except httpx.HTTPError as error:
-                log = platform.paths.logs / f"{NAME}.log"
-                raise ServiceError(f"the dev cluster does not take {path}: {error}. See {log}") from error
+                where = platform.kubeconfig if platform.own_cluster else platform.paths.logs / f"{NAME}.log"
+                raise ServiceError(f"the cluster does not take {path}: {error}. See {where}") from error
 
 
 def _object(kind: str, name: str) -> dict[str, Any]:

@@ -13,22 +13,26 @@ CONFIG = "envoy.json"
 
 def service(platform: Platform) -> Service:
     """The proxy."""
-    ports = platform.ports
-    # The package's own program is a Python process in between.
-    program = platform.environments.launcher.site_packages / "envoy" / "_bin" / "envoy"
     return Service(
         name=NAME,
-        command=(
-            str(program),
-            *("-c", str(platform.paths.run / CONFIG)),
-            # It would share memory with any other Envoy of this machine.
-            "--disable-hot-restart",
-            *("--concurrency", "2", "--log-level", "warning"),
-        ),
-        health=http(ports.gateway_admin, "/ready"),
+        command=command(platform, CONFIG),
+        health=http(platform.ports.gateway_admin, "/ready"),
         ports=("gateway", "gateway_admin"),
         needs=frozenset({PREPARE}),
         stage=2,
+    )
+
+
+def command(platform: Platform, config: str) -> tuple[str, ...]:
+    """How Envoy is started with a configuration in the folder `run`."""
+    # The package's own program is a Python process in between.
+    program = platform.environments.launcher.site_packages / "envoy" / "_bin" / "envoy"
+    return (
+        str(program),
+        *("-c", str(platform.paths.run / config)),
+        # It would share memory with any other Envoy of this machine.
+        "--disable-hot-restart",
+        *("--concurrency", "2", "--log-level", "warning"),
     )
 
 

@@ -38,7 +38,7 @@ def service(platform: Platform) -> Service:
         name=NAME,
         command=(*_java(platform), f"-Xms{HEAP}", f"-Xmx{HEAP}", "kafka.Kafka", str(run / "kafka.properties")),
         health=answers(platform.ports.kafka),
-        ports=("kafka", "kafka_controller"),
+        ports=("kafka", "kafka_controller", "kafka_pods"),
         needs=frozenset({FORMAT}),
         stop_timeout_s=20.0,
     )
@@ -100,15 +100,17 @@ def _java(platform: Platform) -> tuple[str, ...]:
 
 
 def _properties(platform: Platform, data: Path) -> str:
-    ports = platform.ports
+    ports, pods = platform.ports, f"{HOST}:{platform.ports.kafka_pods}"
     broker, controller = f"{HOST}:{ports.kafka}", f"{HOST}:{ports.kafka_controller}"
+    # Clients go on at the address that the broker names, so that the pods of another machine need a listener of theirs.
+    outside = platform.settings.kubernetes.host_address or HOST
     return f"""# Written by `make up`.
 process.roles=broker,controller
 node.id=1
 controller.quorum.bootstrap.servers={controller}
-listeners=PLAINTEXT://{broker},CONTROLLER://{controller}
-advertised.listeners=PLAINTEXT://{broker},CONTROLLER://{controller}
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+listeners=PLAINTEXT://{broker},PODS://{pods},CONTROLLER://{controller}
+advertised.listeners=PLAINTEXT://{broker},PODS://{outside}:{ports.kafka_pods},CONTROLLER://{controller}
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,PODS:PLAINTEXT,CONTROLLER:PLAINTEXT
 controller.listener.names=CONTROLLER
 inter.broker.listener.name=PLAINTEXT
 log.dirs={data}

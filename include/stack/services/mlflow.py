@@ -32,6 +32,8 @@ def service(platform: Platform) -> Service:
             "AWS_SECRET_ACCESS_KEY": credentials.s3_secret_key.get_secret_value(),
             "AWS_DEFAULT_REGION": platform.settings.endpoints.s3_region,
             # Eight more processes and as much memory again, for what Podium leaves to Airflow.
+            # Names it is called by; any other is taken for DNS rebinding.
+            "MLFLOW_SERVER_ALLOWED_HOSTS": ",".join(_names(platform)),
             "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
             "MLFLOW_DISABLE_TELEMETRY": "true",
             "DO_NOT_TRACK": "true",
@@ -42,3 +44,9 @@ def service(platform: Platform) -> Service:
         stage=1,
         start_timeout_s=300.0,
     )
+
+
+def _names(platform: Platform) -> list[str]:
+    ports, address = platform.ports, platform.settings.kubernetes.host_address
+    from_pods = [f"{address}:{ports.mlflow_pods}"] if address else []
+    return [f"localhost:{ports.mlflow}", f"{HOST}:{ports.mlflow}", *from_pods]

@@ -13,13 +13,13 @@ def prepare(platform: Platform) -> None:
     """Write Spark's configuration folder."""
     folder = platform.paths.run / CONFIG
     folder.mkdir(parents=True, exist_ok=True)
+    (folder / "spark-defaults.conf").write_text(f"# Written by `make up`.\n{defaults(platform)}")
+
+
+def defaults(platform: Platform) -> str:
+    """The content of `spark-defaults.conf`."""
     jars = platform.environments.spark_jars.path
-    (folder / "spark-defaults.conf").write_text(
-        "# Written by `make up`.\n"
-        f"spark.driver.extraClassPath {jars}/*\n"
-        f"spark.executor.extraClassPath {jars}/*\n"
-        "spark.ui.enabled false\n"
-    )
+    return f"spark.driver.extraClassPath {jars}/*\nspark.executor.extraClassPath {jars}/*\nspark.ui.enabled false\n"
 
 
 def environment(platform: Platform) -> dict[str, str]:
