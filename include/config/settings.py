@@ -107,6 +107,19 @@ class NodePool(Section):
     gpus: int = Field(default=0, ge=0, description="GPUs of one node")
     gpu_product: str | None = None
     price_per_gpu_hour: float = Field(default=0.0, ge=0.0, description="US dollars")
+    topology_key: str | None = Field(
+        default=None,
+        description="label of nodes whose value all pods of a gang share, e.g. topology.kubernetes.io/zone",
+    )
+    kueue_queue: str | None = Field(default=None, description="Kueue's LocalQueue, where the cluster has Kueue")
+
+    @model_validator(mode="after")
+    def _gpus_have_product_and_price(self) -> Self:
+        if self.gpus and not (self.gpu_product and self.price_per_gpu_hour):
+            raise ValueError(
+                "a pool with gpus needs gpu_product and price_per_gpu_hour: GPU-hours are accounted by them"
+            )
+        return self
 
     @property
     def total_gpus(self) -> int:

@@ -28,12 +28,12 @@ class UnknownImageError(PodiumError):
 
 
 class NodePoolTooSmallError(PodiumError):
-    """A task asks for more GPUs than its pool can ever give: it would wait for ever."""
+    """A task asks for more than its pool can ever give: it would wait for ever."""
 
-    def __init__(self, pool: str, wanted: int, has: int) -> None:
+    def __init__(self, pool: str, reasons: list[str]) -> None:
         super().__init__(
-            f"{wanted} GPU(s) asked for, but the node pool {pool!r} has {has} in all: the task would wait for ever. "
-            "Ask for less, choose another node_pool, or raise its nodes in include/config."
+            f"The node pool {pool!r} can never run this; it would wait for ever: {'; '.join(reasons)}. "
+            "Ask for less, choose another node_pool, or correct the pool under node_pools in include/config."
         )
 
 

@@ -1,16 +1,20 @@
 """Named node pools: from a name to selector, tolerations and resources, and to slots in an Airflow pool."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
+from podium.capacity import Demand, refusals
 from podium.errors import NodePoolTooSmallError, UnknownNodePoolError
 
 if TYPE_CHECKING:
     from include.config.settings import NodePool, Settings
 
 GPU = "nvidia.com/gpu"
+
+# https://kueue.sigs.k8s.io/docs/tasks/run/: which queue admits the object.
+KUEUE_QUEUE: Final = "kueue.x-k8s.io/queue-name"
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,24 @@ class Placement:
         }
 
     @property
+    def queue_labels(self) -> dict[str, str]:
+        """Labels of the object that Kueue admits as a whole; none where the pool has no queue."""
+        return {KUEUE_QUEUE: self.settings.kueue_queue} if self.settings.kueue_queue else {}
+
+    def gang_affinity(self, labels: Mapping[str, str]) -> dict[str, Any]:
+        """The affinity that keeps pods of one gang together: all in the topology domain where the first one runs.
+
+        Ranks wait for each other at every step: one that sits behind a slow link slows all of them.
+
+        :param labels: those that the pods of this gang have, and no others.
+        :returns: an affinity of Kubernetes; empty where the pool names no topology key.
+        """
+        if not self.settings.topology_key:
+            return {}
+        term = {"topologyKey": self.settings.topology_key, "labelSelector": {"matchLabels": dict(labels)}}
+        return {"podAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [term]}}
+
+    @property
     def airflow_pool(self) -> dict[str, Any]:
         """The operator arguments `pool` and `pool_slots`: slots are GPUs. Empty for work without GPUs."""
         total = self.gpus * self.replicas
@@ -63,7 +85,14 @@ class Placement:
 
 
 def place(
-    settings: "Settings", pool: str, *, cpu: str = "500m", memory: str = "1Gi", gpus: int = 0, replicas: int = 1
+    settings: "Settings",
+    pool: str,
+    *,
+    cpu: str = "500m",
+    memory: str = "1Gi",
+    gpus: int = 0,
+    replicas: int = 1,
+    beside: Sequence[Demand] = (),
 ) -> Placement:
     """Look a pool up and check that the work can ever fit.
 
@@ -73,13 +102,14 @@ def place(
     :param memory: memory request of one pod.
     :param gpus: GPUs of one pod.
     :param replicas: pods that run at once.
+    :param beside: pods of another size that run at the same time in the same pool.
     :raises UnknownNodePoolError: there is no such pool.
-    :raises NodePoolTooSmallError: one pod wants more GPUs than a node has, or all more than the pool has.
+    :raises NodePoolTooSmallError: one pod asks for more than a node has, or all for more than the pool has.
     """
     pools: Mapping[str, NodePool] = settings.node_pools
     if pool not in pools:
         raise UnknownNodePoolError(pool, sorted(pools))
     found = pools[pool]
-    if gpus > found.gpus or gpus * replicas > found.total_gpus:
-        raise NodePoolTooSmallError(pool, gpus * replicas, found.total_gpus)
+    if reasons := refusals(found, [Demand(replicas, cpu, memory, gpus), *beside]):
+        raise NodePoolTooSmallError(pool, reasons)
     return Placement(pool, found, cpu, memory, gpus, replicas)

@@ -43,7 +43,7 @@ def predictor(
     :param node_pool: name under `node_pools` in the settings.
     :param replicas: pods.
     """
-    placement = place(settings, node_pool, cpu=cpu, memory=memory)
+    placement = place(settings, node_pool, cpu=cpu, memory=memory, replicas=replicas)
     command = [
         *("python", "-m", "include.jobs.serving"),
         *("--model-name", model_name),

@@ -23,6 +23,7 @@ CHECKOUT = Path(__file__).parents[2]
 STUBS = Path(__file__).parent / "stubs"
 TOKEN = "token-of-the-tests"
 START_S = 90
+RACK = "podium.dev/rack"
 
 
 def stack_python() -> Path:
@@ -118,13 +119,15 @@ def _wait_until_ok(url: str, running: subprocess.Popen[bytes], log: Path) -> Non
 
 @contextmanager
 def _dev_cluster(folder: Path, settings: Settings) -> Iterator[Path]:
-    """The dev cluster with one node of each pool of the settings."""
+    """The dev cluster with the nodes of the settings' pools, each in a rack of its own."""
     nodes = []
     for name, pool in settings.node_pools.items():
         gpus = {"nvidia.com/gpu": str(pool.gpus)} if pool.gpus else {}
         taints = [{"key": "nvidia.com/gpu", "value": "present", "effect": "NoSchedule"}] if pool.gpus else []
         capacity = {"cpu": pool.cpu, "memory": pool.memory, "pods": "110", **gpus}
-        nodes.append({"name": f"{name}-0", "labels": pool.node_selector, "taints": taints, "capacity": capacity})
+        for index in range(pool.nodes):
+            labels = {**pool.node_selector, RACK: f"rack-{index}"}
+            nodes.append({"name": f"{name}-{index}", "labels": labels, "taints": taints, "capacity": capacity})
     image = {
         "digest": "sha256:" + "0" * 64,
         "path": [str(STUBS / "bin"), str(stack_python().parent)],

@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 from airflow.sdk.exceptions import TaskDeferred
-from podium.errors import WorkFailedError, WorkTimeoutError
+from podium.errors import NodePoolTooSmallError, WorkFailedError, WorkTimeoutError
 from podium.identity import Identity
 from podium.kinds import MPI_JOB, SPARK_APPLICATION, Kind
 from podium.results import NoResultError
 
-from tests.plugins.cluster import Platform, wait_for
+from tests.plugins.cluster import RACK, Platform, wait_for
 from tests.plugins.harness import Ti, begin, call, finish, fire, run, trigger_of
 
 Make = Callable[..., Any]
@@ -31,12 +31,11 @@ def mpi(does: str, **arguments: Any) -> Any:
         task_id="work",
         image="recommender",
         command=["python", "-m", "train", does],
-        workers=2,
         node_pool="gpu-a100",
         cpu="1",
         memory="512Mi",
         retries=1,
-        **arguments,
+        **({"workers": 2} | arguments),
     )
 
 
@@ -78,6 +77,38 @@ def test_mpi_job_is_what_the_operator_in_a_cluster_needs(platform: Platform, nam
     for pod in (launcher, worker):
         assert pod["securityContext"]["runAsNonRoot"] is True
         assert not any("PASSWORD" in variable["name"] for variable in pod["containers"][0]["env"])
+
+
+def test_a_gang_is_not_split_across_racks(platform: Platform, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Left alone, the scheduler spreads the workers: an empty node has more room than one with a worker on it."""
+    from podium.platform import settings
+
+    monkeypatch.setenv("PODIUM_NODE_POOLS__GPU-A100__TOPOLOGY_KEY", RACK)
+    monkeypatch.setenv("PODIUM_NODE_POOLS__GPU-A100__KUEUE_QUEUE", "training")
+    settings.cache_clear()
+    ti = Ti("work", run_id=name)
+    try:
+        deferred = begin(lambda: mpi("wait"), ti)
+    finally:
+        monkeypatch.undo()
+        settings.cache_clear()
+    job = Identity.of(ti, 1).name
+    assert objects(platform, MPI_JOB)[job]["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "training"
+
+    def nodes() -> list[str]:
+        workers = [pod for pod_name, pod in platform.pods().items() if pod_name.startswith(f"{job}-worker-")]
+        return [pod["spec"]["nodeName"] for pod in workers if pod["spec"].get("nodeName")]
+
+    wait_for(lambda: len(nodes()) == 2, "the workers to be placed")
+    assert len(set(nodes())) == 1
+    call_kill(deferred)
+
+
+def test_work_that_can_never_fit_fails_the_parse_with_the_arithmetic() -> None:
+    with pytest.raises(NodePoolTooSmallError, match=r"asks 16 NVIDIA-A100-SXM4-80GB \(4 pods x 4\), the pool has 8"):
+        mpi("good", workers=4, gpus_per_worker=4)
+    with pytest.raises(NodePoolTooSmallError, match=r"one pod asks 43008Mi memory, one node has 32Gi memory"):
+        spark("good", executor_memory="30g")
 
 
 @BOTH

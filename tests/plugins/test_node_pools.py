@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 from podium.errors import NodePoolTooSmallError, UnknownNodePoolError
 from podium.node_pools import place
@@ -38,3 +40,27 @@ def test_more_gpus_than_the_pool_has_is_an_error_not_an_endless_wait(
 ) -> None:
     with pytest.raises(NodePoolTooSmallError, match=r"would wait for ever"):
         place(settings, "gpu-a100", gpus=gpus, replicas=replicas)
+
+
+def pool_of(settings: Settings, **changes: Any) -> Settings:
+    pool = settings.node_pools["gpu-a100"].model_copy(update=changes)
+    return settings.model_copy(update={"node_pools": {**settings.node_pools, "gpu-a100": pool}})
+
+
+def test_a_gang_stays_in_one_topology_domain(settings: Settings) -> None:
+    near = place(pool_of(settings, topology_key="topology.kubernetes.io/zone"), "gpu-a100", gpus=1, replicas=2)
+    assert near.gang_affinity({"job": "one"}) == {
+        "podAffinity": {
+            "requiredDuringSchedulingIgnoredDuringExecution": [
+                {"topologyKey": "topology.kubernetes.io/zone", "labelSelector": {"matchLabels": {"job": "one"}}}
+            ]
+        }
+    }
+    anywhere = place(pool_of(settings, topology_key=None), "gpu-a100", gpus=1, replicas=2)
+    assert anywhere.gang_affinity({"job": "one"}) == {}
+
+
+def test_kueue_is_told_the_queue_where_the_settings_name_one(settings: Settings) -> None:
+    assert place(settings, "gpu-a100", gpus=1).queue_labels == {}
+    queued = place(pool_of(settings, kueue_queue="training"), "gpu-a100", gpus=1)
+    assert queued.queue_labels == {"kueue.x-k8s.io/queue-name": "training"}

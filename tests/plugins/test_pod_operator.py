@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from airflow.sdk.exceptions import TaskDeferred
-from podium.errors import GateRefusedError, UnknownImageError, WorkFailedError
+from podium.errors import GateRefusedError, NodePoolTooSmallError, UnknownImageError, WorkFailedError
 from podium.identity import Identity
 
 from tests.plugins.cluster import Platform, wait_for
@@ -59,7 +59,7 @@ def test_pods_are_restricted_and_tolerate_their_pool(platform: Platform, name: s
     with pytest.raises(WorkFailedError):
         run(lambda: operator("raise SystemExit(1)", node_pool="gpu-a100", gpus=1), ti)
     pod = platform.pods()[Identity.of(ti, 1).name]
-    assert pod["spec"]["nodeName"] == "gpu-a100-0"
+    assert pod["spec"]["nodeName"].startswith("gpu-a100-")
     assert pod["spec"]["serviceAccountName"] == "podium-jobs"
     assert pod["spec"]["automountServiceAccountToken"] is False
     assert pod["spec"]["securityContext"]["runAsNonRoot"] is True
@@ -95,6 +95,11 @@ def test_unknown_image_fails_the_parse() -> None:
 
     with pytest.raises(UnknownImageError, match=r"'nonsense'.*ingest"):
         PodiumPodOperator(task_id="work", image="nonsense")
+
+
+def test_a_pod_that_no_node_can_ever_take_fails_the_parse_with_the_arithmetic() -> None:
+    with pytest.raises(NodePoolTooSmallError, match=r"one pod asks 64Gi memory, one node has 32Gi memory"):
+        operator("pass", memory="64Gi")
 
 
 def test_a_second_attempt_joins_the_pod_of_the_first(

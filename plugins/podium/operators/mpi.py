@@ -18,6 +18,10 @@ HOSTFILE: Final = "/etc/mpi/hostfile"
 SSH_AUTH_PATH: Final = "/home/podium/.ssh"
 TTL_S: Final = 24 * 3600
 
+# What the mpi-operator labels the pods of a job with.
+JOB_LABEL: Final = "training.kubeflow.org/job-name"
+ROLE_LABEL: Final = "training.kubeflow.org/job-role"
+
 
 class MPIJobOperator(CustomResourceOperator):
     """Runs a command on every worker of a pool, as ranks of one Horovod job.
@@ -33,6 +37,7 @@ class MPIJobOperator(CustomResourceOperator):
     :param cpu: CPU request of one worker.
     :param memory: memory of one worker.
     :param env: further environment variables of launcher and workers, templated; no secrets.
+    :raises NodePoolTooSmallError: at parse time: the workers can never run at once in the pool.
     """
 
     kind: ClassVar[Kind] = MPI_JOB
@@ -73,14 +78,20 @@ class MPIJobOperator(CustomResourceOperator):
         launcher_resources = {"requests": {"cpu": "250m", "memory": "512Mi"}, "limits": {"memory": "512Mi"}}
         launcher = self._pod({"name": "launcher", "command": launch, "resources": launcher_resources})
         worker = self._pod({"name": "worker", "resources": self.placement.resources})
+        gang = {JOB_LABEL: identity.name, ROLE_LABEL: "worker"}
         worker["spec"] |= {
             "nodeSelector": self.placement.node_selector,
             "tolerations": self.placement.tolerations,
+            "affinity": self.placement.gang_affinity(gang),
         }
         return {
             "apiVersion": self.kind.api_version,
             "kind": self.kind.name,
-            "metadata": {"name": identity.name, "namespace": settings().kubernetes.namespace},
+            "metadata": {
+                "name": identity.name,
+                "namespace": settings().kubernetes.namespace,
+                "labels": self.placement.queue_labels,
+            },
             "spec": {
                 "slotsPerWorker": 1,
                 # Otherwise the launcher races its workers.

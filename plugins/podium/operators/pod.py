@@ -54,6 +54,7 @@ class PodiumPodOperator(KubernetesPodOperator):
     :param kwargs: as KubernetesPodOperator has them.
     :raises UnknownImageError: at parse time.
     :raises UnknownNodePoolError: at parse time.
+    :raises NodePoolTooSmallError: at parse time: no node can ever take the pod.
     """
 
     def __init__(
@@ -98,6 +99,7 @@ class PodiumPodOperator(KubernetesPodOperator):
             random_name_suffix=False,
             node_selector=placement.node_selector,
             tolerations=[k8s.V1Toleration(**toleration) for toleration in placement.tolerations],
+            labels={**placement.queue_labels, **kwargs.pop("labels", {})},
             container_resources=k8s.V1ResourceRequirements(**placement.resources),
             env_vars=[k8s.V1EnvVar(**variable) for variable in variables],
             env_from=[

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 from airflow.providers.cncf.kubernetes.operators.spark_kubernetes import SparkKubernetesOperator
 
 from podium import pod_parts
+from podium.capacity import SPARK_OVERHEAD_FACTOR, Demand, spark_pod_memory
 from podium.custom_resource_run import CustomResourceRun
 from podium.hooks.custom_resource import Object
 from podium.identity import Identity
@@ -38,6 +39,7 @@ class PodiumSparkOperator(SparkKubernetesOperator):
     :param executor_cores: cores of one executor.
     :param executor_memory: heap of one executor.
     :param conf: further Spark settings.
+    :raises NodePoolTooSmallError: at parse time: driver and executors can never run at once in the pool.
     """
 
     def __init__(
@@ -57,7 +59,13 @@ class PodiumSparkOperator(SparkKubernetesOperator):
     ) -> None:
         platform = settings()
         reference = pod_parts.image_reference(platform, image)
-        placement = place(platform, node_pool)
+        placement = place(
+            platform,
+            node_pool,
+            cpu=str(driver_cores),
+            memory=spark_pod_memory(driver_memory),
+            beside=[Demand(executors, str(executor_cores), spark_pod_memory(executor_memory))] if executors else [],
+        )
         common: Object = {
             "nodeSelector": placement.node_selector,
             "tolerations": placement.tolerations,
@@ -71,7 +79,7 @@ class PodiumSparkOperator(SparkKubernetesOperator):
         application: Object = {
             "apiVersion": SPARK_APPLICATION.api_version,
             "kind": SPARK_APPLICATION.name,
-            "metadata": {},
+            "metadata": {"labels": placement.queue_labels},
             "spec": {
                 "type": "Python",
                 "pythonVersion": "3",
@@ -82,6 +90,7 @@ class PodiumSparkOperator(SparkKubernetesOperator):
                 "mainApplicationFile": main,
                 "arguments": list(arguments),
                 "sparkConf": dict(conf or {}),
+                "memoryOverheadFactor": str(SPARK_OVERHEAD_FACTOR),
                 # Airflow retries; two who retry would multiply.
                 "restartPolicy": {"type": "Never"},
                 "timeToLiveSeconds": TTL_S,
@@ -129,7 +138,8 @@ class PodiumSparkOperator(SparkKubernetesOperator):
 
     def _manifest(self, identity: Identity) -> Object:
         application: Object = self.template_body["spark"]
-        return {**application, "metadata": {"name": identity.name, "namespace": self.namespace}}
+        metadata = {**application["metadata"], "name": identity.name, "namespace": self.namespace}
+        return {**application, "metadata": metadata}
 
     def _begin(self) -> CustomResourceRun:
         self._run = CustomResourceRun(
