@@ -118,6 +118,10 @@ def _failure(
     if lost and not active:
         after = f"; launcher: {failure_text(failed[-1])}" if failed else ""
         return "MPIJobFailed", shorten(f"worker lost: {'; '.join(lost)}{after}")
+    # A Job counts a pod that was deleted under it as a failed one.
+    was_active = bool(((status.get("replicaStatuses") or {}).get("Launcher") or {}).get("active"))
+    if was_active and not launchers and limit == 0:
+        return "BackoffLimitExceeded", "Job has reached the specified backoff limit: its launcher pod is gone"
     if len(failed) > limit:
         text = failure_text(max(failed, key=_attempt))
         return "BackoffLimitExceeded", shorten(f"Job has reached the specified backoff limit: {text}")

@@ -118,6 +118,15 @@ def test_a_failed_launcher_fails_the_job_with_its_last_words() -> None:
     assert len(result.delete) == 2
 
 
+def test_a_launcher_that_vanished_is_not_started_again() -> None:
+    job = mpi_job(backoffLimit=0)
+    workers = [pod(job, "worker", "Running", index) for index in range(2)]
+    job["status"] = plan(job, [*workers, pod(job, "launcher", "Running")], NOW).status
+    vanished = plan(job, workers, NOW)
+    assert conditions(vanished.status)["Failed"] == "True"
+    assert vanished.launcher_attempt is None
+
+
 def test_retries_back_off_and_are_new_pods() -> None:
     job = mpi_job(backoffLimit=2)
     workers = [pod(job, "worker", "Running", i) for i in range(2)]
