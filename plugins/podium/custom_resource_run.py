@@ -1,4 +1,4 @@
-"""How an operator runs a custom resource: apply or adopt, wait deferred, collect, explain, clean up.
+"""How an operator runs a custom resource: apply or adopt, wait, collect, explain, clean up.
 
 The operators for MPI and for Spark have different bases, so what they do alike lives here.
 """
@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+from airflow.sdk.exceptions import AirflowTaskTimeout
+
 from podium.errors import WorkFailedError, WorkTimeoutError
 from podium.hooks.custom_resource import CustomResourceHook, Object
 from podium.identity import EPOCH_LABEL, TASK_LABEL, Identity
@@ -16,17 +18,20 @@ from podium.kinds import Kind, Phase
 from podium.results import TAIL_LINES, NoResultError, find_result
 from podium.supersession import was_killed
 from podium.triggers.custom_resource import CustomResourceTrigger
+from podium.triggers.work import run_here
 
 if TYPE_CHECKING:
     from airflow.sdk import BaseOperator, Context
 
 
 class Cleanup(StrEnum):
-    """What becomes of a finished object."""
+    """What becomes of a finished object. A kept one goes when its kind's time to live is over, if it has one."""
 
-    # Its controller removes it when its time to live is over: until then a repeated attempt finds the result.
-    TTL = "ttl"
-    DELETE = "delete"
+    # Until it goes, a repeated attempt finds the result.
+    KEEP = "keep"
+    # A failed one stays for inspection until the next attempt takes its name.
+    DELETE_ON_SUCCESS = "delete_on_success"
+    DELETE_ALWAYS = "delete_always"
 
 
 @dataclass
@@ -37,8 +42,8 @@ class CustomResourceRun:
     :param kind: what it runs.
     :param namespace: where.
     :param conn_id: the Kubernetes connection.
-    :param cleanup: what becomes of the object after success; a failed one stays for inspection until the next
-        attempt takes its name, or its time to live is over.
+    :param deferrable: wait in the triggerer; else in the worker.
+    :param cleanup: what becomes of the object when it is finished.
     :param wants_result: whether a result line is expected in the log.
     """
 
@@ -46,7 +51,8 @@ class CustomResourceRun:
     kind: Kind
     namespace: str
     conn_id: str
-    cleanup: Cleanup = Cleanup.TTL
+    deferrable: bool = True
+    cleanup: Cleanup = Cleanup.KEEP
     wants_result: bool = True
 
     def __post_init__(self) -> None:
@@ -58,21 +64,20 @@ class CustomResourceRun:
         """Apply the manifest, or adopt the object that is there, and wait.
 
         :param build: makes the manifest for an identity.
-        :returns: the result, if the object was already done; else the task is deferred.
+        :returns: the result, if the object is done or waited for here; else the task is deferred.
+        :raises WorkFailedError: it failed or is gone.
+        :raises WorkTimeoutError: it did not finish in time; it is deleted.
         """
         identity = self._identify(context)
-        self._end_earlier_epochs(identity)
-        current = self._adoptable(identity.name)
-        if current is None:
-            manifest = build(identity)
-            labels = manifest["metadata"].setdefault("labels", {})
-            labels |= identity.labels
-            current = self.hook.apply(self.kind, manifest)
-            self.operator.log.info("Applied %s %s/%s", self.kind.name, self.namespace, identity.name)
-        judgement = self.kind.judge(current)
-        if judgement.phase.is_final:
-            return self.finish(context, {"status": judgement.phase.value})
-        return self._defer(context, current)
+        try:
+            current = self._find_or_apply(identity, build)
+            if self.deferrable and not self.kind.judge(current).phase.is_final:
+                self.operator.defer(trigger=self._trigger(current), method_name="resume")
+            # Also what is over already, for its log.
+            event = run_here(self._trigger(current))
+        except AirflowTaskTimeout:
+            event = {"status": "timeout"}
+        return self.finish(context, event)
 
     def finish(self, context: "Context", event: dict[str, Any]) -> Any:
         """Collect the result of a finished object, or say why there is none.
@@ -88,9 +93,12 @@ class CustomResourceRun:
             self.hook.delete(self.kind, name)
             raise WorkTimeoutError(f"{task_id} did not finish within its execution_timeout; it was ended.\n{text}")
         if status != Phase.SUCCEEDED:
-            raise WorkFailedError(f"{task_id} failed.\n{self.hook.explain(self.kind, name)}")
+            text = self.hook.explain(self.kind, name)
+            if self.cleanup is Cleanup.DELETE_ALWAYS:
+                self.hook.delete(self.kind, name)
+            raise WorkFailedError(f"{task_id} failed.\n{text}")
         result = self._result(name) if self.wants_result else None
-        if self.cleanup is Cleanup.DELETE:
+        if self.cleanup is not Cleanup.KEEP:
             self.hook.delete(self.kind, name)
         return result
 
@@ -103,6 +111,17 @@ class CustomResourceRun:
             return
         self.operator.log.info("Deleting %s %s/%s", self.kind.name, self.namespace, self.identity.name)
         self.hook.delete(self.kind, self.identity.name)
+
+    def _find_or_apply(self, identity: Identity, build: Callable[[Identity], Object]) -> Object:
+        self._end_earlier_epochs(identity)
+        current = self._adoptable(identity.name)
+        if current is not None:
+            return current
+        manifest = build(identity)
+        manifest["metadata"].setdefault("labels", {}).update(identity.labels)
+        applied = self.hook.apply(self.kind, manifest)
+        self.operator.log.info("Applied %s %s/%s", self.kind.name, self.namespace, identity.name)
+        return applied
 
     def _identify(self, context: "Context") -> Identity:
         self._ti = context["ti"]
@@ -132,20 +151,17 @@ class CustomResourceRun:
             self.operator.log.info("The task was cleared: deleting its earlier %s %s", self.kind.name, name)
             self.hook.delete_and_wait(self.kind, name)
 
-    def _defer(self, context: "Context", current: Object) -> None:
-        timeout = self.operator.execution_timeout
-        started = context["ti"].start_date
-        deadline = None if timeout is None else (started + timeout).timestamp()
-        self.operator.defer(
-            trigger=CustomResourceTrigger(
-                kind=self.kind.name,
-                namespace=self.namespace,
-                name=current["metadata"]["name"],
-                uid=current["metadata"]["uid"],
-                conn_id=self.conn_id,
-                deadline=deadline if deadline is None else max(deadline, time.time() + 1),
-            ),
-            method_name="resume",
+    def _trigger(self, current: Object) -> CustomResourceTrigger:
+        timeout, started = self.operator.execution_timeout, self._ti.start_date
+        deadline = None if timeout is None else max((started + timeout).timestamp(), time.time() + 1)
+        return CustomResourceTrigger(
+            kind=self.kind.name,
+            namespace=self.namespace,
+            name=current["metadata"]["name"],
+            uid=current["metadata"]["uid"],
+            conn_id=self.conn_id,
+            deadline=deadline,
+            log_reader=f"try {self._ti.try_number}",
         )
 
     def _result(self, name: str) -> dict[str, Any]:

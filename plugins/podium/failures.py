@@ -3,13 +3,27 @@
 Works on manifests as plain dictionaries and never prints a pod's spec, whose environment may hold anything.
 """
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
+
+from podium import waiting
 
 Manifest = Mapping[str, Any]
 
 LOG_LINES: Final = 15
 LINE_LENGTH: Final = 400
+
+# Credentials as they turn up in logs: in addresses, in assignments, in headers.
+_SECRETS: Final = (
+    (re.compile(r"(\w://[^\s:/@]*:)[^\s@]+@"), r"\1***@"),
+    (
+        re.compile(r"(?i)((?:password|passwd|secret|token|access_key|api_?key)\w*[\"']?\s*[=:]\s*[\"']?)[^\s\"',;&]+"),
+        r"\1***",
+    ),
+    (re.compile(r"(?i)(\bbearer\s+)[\w.~+/-]+=*"), r"\1***"),
+    (re.compile(r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b"), "***"),
+)
 
 RUNBOOK: Final = "Follow the runbook of this task in the DAG's docs, mend the cause, then clear the task."
 
@@ -25,6 +39,17 @@ MENDS: Final[dict[str, str]] = {
     "DeadlineExceeded": "It ran into its deadline: raise the task's execution_timeout, or find what made it slow.",
     "NodeLost": "The node went away: clear the task.",
 }
+
+
+def redacted(text: str) -> str:
+    """A text without what looks like a credential.
+
+    >>> redacted("cannot reach postgresql://lake:hunter2@db/lake")
+    'cannot reach postgresql://lake:***@db/lake'
+    """
+    for pattern, replacement in _SECRETS:
+        text = pattern.sub(replacement, text)
+    return text
 
 
 def container_outcome(pod: Manifest, container: str) -> tuple[str, str, int | None]:
@@ -46,6 +71,17 @@ def container_outcome(pod: Manifest, container: str) -> tuple[str, str, int | No
         if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
             return condition.get("reason") or "", condition.get("message") or "", None
     return status.get("reason") or "", status.get("message") or "", None
+
+
+def main_container(pod: Manifest) -> str:
+    """The name of a pod's first container."""
+    return str(pod["spec"]["containers"][0]["name"])
+
+
+def is_in_trouble(pod: Manifest) -> bool:
+    """Whether a pod has failed, or cannot start."""
+    phase = (pod.get("status") or {}).get("phase")
+    return phase == "Failed" or bool(waiting.reason(pod)) or last_run(pod, main_container(pod)) is not None
 
 
 def last_run(pod: Manifest, container: str) -> tuple[int, int] | None:
@@ -94,4 +130,4 @@ def explain_pod(
 def _indented(title: str, lines: Sequence[str]) -> list[str]:
     if not lines:
         return []
-    return [title, *(f"  {line.rstrip()[:LINE_LENGTH]}" for line in lines)]
+    return [title, *(f"  {redacted(line.rstrip())[:LINE_LENGTH]}" for line in lines)]

@@ -5,7 +5,7 @@ present generation. A vanished pod proves nothing.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final
 
@@ -42,10 +42,12 @@ class Kind:
     :param succeeded: condition types that must all be True for success.
     :param failed: condition types any of which means failure when True.
     :param state_field: for kinds with a state instead of conditions: its path in the status.
-    :param succeeded_states: values of that state that mean success.
-    :param failed_states: values of that state that mean failure.
-    :param pod_selector: label selector of the pod whose log matters; `{name}` is the object's name.
-    :param container: the container in it that matters.
+    :param message_field: where the state's message is, beside it.
+    :param states: every value of that state that the controller defines.
+    :param hints: what a state means for a person, where the controller says nothing.
+    :param pod_selector: label selector of the pods whose log matters; `{name}` is the object's name.
+    :param container: the container in them that matters.
+    :param all_pods_selector: label selector of all pods of the object; default: `pod_selector`.
     """
 
     group: str
@@ -55,10 +57,16 @@ class Kind:
     succeeded: tuple[str, ...] = ()
     failed: tuple[str, ...] = ()
     state_field: tuple[str, ...] = ()
-    succeeded_states: tuple[str, ...] = ()
-    failed_states: tuple[str, ...] = ()
+    message_field: str = "message"
+    states: Mapping[str, Phase] = field(default_factory=dict)
+    hints: Mapping[str, str] = field(default_factory=dict)
     pod_selector: str = ""
     container: str = ""
+    all_pods_selector: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.all_pods_selector:
+            object.__setattr__(self, "all_pods_selector", self.pod_selector)
 
     @property
     def api_version(self) -> str:
@@ -84,12 +92,10 @@ class Kind:
             found = (found or {}).get(key)
         details: Mapping[str, Any] = found or {}
         state = str(details.get(self.state_field[-1]) or "")
-        message = str(details.get("errorMessage") or "")
-        if state in self.succeeded_states:
-            return Judgement(Phase.SUCCEEDED, state, message)
-        if state in self.failed_states:
-            return Judgement(Phase.FAILED, state, message)
-        return Judgement(Phase.RUNNING if state == "RUNNING" else Phase.PENDING, state, message)
+        message = str(details.get(self.message_field) or self.hints.get(state, ""))
+        if state not in self.states:
+            return Judgement(Phase.PENDING, state, message or "this version of Podium does not know the state")
+        return Judgement(self.states[state], state, message)
 
     def _judge_conditions(self, status: Manifest) -> Judgement:
         conditions = {entry["type"]: entry for entry in status.get("conditions") or ()}
@@ -99,25 +105,50 @@ class Kind:
                 return Judgement(Phase.FAILED, holding[name].get("reason") or name, holding[name].get("message") or "")
         if self.succeeded and all(name in holding for name in self.succeeded):
             return Judgement(Phase.SUCCEEDED, self.succeeded[-1])
-        waiting: Manifest = next((conditions[name] for name in self.succeeded if name in conditions), {})
+        telling = ("Suspended", "Restarting") if {"Suspended", "Restarting"} & holding.keys() else self.succeeded
+        waiting: Manifest = next((conditions[name] for name in telling if name in conditions), {})
         phase = Phase.RUNNING if "Running" in holding else Phase.PENDING
         return Judgement(phase, waiting.get("reason") or "", waiting.get("message") or "")
 
 
-# kubeflow/spark-operator api/v1beta2: FAILED is final, SUBMISSION_FAILED and FAILING lead to a retry or to FAILED.
+# kubeflow/spark-operator api/v1beta2 ApplicationStateType: only COMPLETED and FAILED are final. The status has no
+# observedGeneration: a changed spec shows as INVALIDATING.
 SPARK_APPLICATION: Final = Kind(
     group="sparkoperator.k8s.io",
     version="v1beta2",
     plural="sparkapplications",
     name="SparkApplication",
     state_field=("applicationState", "state"),
-    succeeded_states=("COMPLETED",),
-    failed_states=("FAILED",),
+    message_field="errorMessage",
+    states={
+        "": Phase.PENDING,
+        "SUBMITTED": Phase.PENDING,
+        "RUNNING": Phase.RUNNING,
+        "SUCCEEDING": Phase.RUNNING,
+        "COMPLETED": Phase.SUCCEEDED,
+        "FAILING": Phase.RUNNING,
+        "FAILED": Phase.FAILED,
+        "SUBMISSION_FAILED": Phase.PENDING,
+        "PENDING_RERUN": Phase.PENDING,
+        "INVALIDATING": Phase.PENDING,
+        "SUSPENDING": Phase.PENDING,
+        "SUSPENDED": Phase.PENDING,
+        "RESUMING": Phase.PENDING,
+        "UNKNOWN": Phase.RUNNING,
+    },
+    hints={
+        "SUBMISSION_FAILED": "spark-submit was refused; the operator tries again if the restart policy says so",
+        "PENDING_RERUN": "the operator starts it again",
+        "INVALIDATING": "its spec was changed: what ran is being deleted, then it starts again",
+        "SUSPENDED": "somebody, or a queue, has suspended it: it goes on when spec.suspend is false",
+        "UNKNOWN": "the driver's node does not answer; the operator waits for word of the driver",
+    },
     pod_selector="spark-role=driver,sparkoperator.k8s.io/app-name={name}",
     container="spark-kubernetes-driver",
+    all_pods_selector="sparkoperator.k8s.io/app-name={name}",
 )
 
-# kubeflow/mpi-operator pkg/apis/kubeflow/v2beta1.
+# kubeflow/mpi-operator pkg/apis/kubeflow/v2beta1: Created, Running, Restarting, Suspended, Succeeded, Failed.
 MPI_JOB: Final = Kind(
     group="kubeflow.org",
     version="v2beta1",
@@ -127,6 +158,7 @@ MPI_JOB: Final = Kind(
     failed=("Failed",),
     pod_selector="training.kubeflow.org/job-name={name},training.kubeflow.org/job-role=launcher",
     container="launcher",
+    all_pods_selector="training.kubeflow.org/job-name={name}",
 )
 
 # kserve pkg/apis/serving/v1beta1. It never fails for good: whoever waits sets a limit.

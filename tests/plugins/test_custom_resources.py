@@ -5,9 +5,11 @@ from typing import Any
 
 import pytest
 from airflow.sdk.exceptions import TaskDeferred
+from podium.custom_resource_run import Cleanup
 from podium.errors import NodePoolTooSmallError, WorkFailedError, WorkTimeoutError
 from podium.identity import Identity
 from podium.kinds import MPI_JOB, SPARK_APPLICATION, Kind
+from podium.pod_parts import GRACE_S
 from podium.results import NoResultError
 
 from tests.plugins.cluster import RACK, Platform, wait_for
@@ -200,6 +202,89 @@ def test_work_that_somebody_deleted_is_a_failure_not_a_success(
     platform.call("DELETE", path)
     with pytest.raises(WorkFailedError, match="is gone: somebody deleted it"):
         finish(lambda: make("wait"), ti, deferred)
+
+
+@BOTH
+def test_a_driver_or_launcher_that_vanishes_is_a_failure_with_a_reason(
+    platform: Platform, name: str, make: Make, kind: Kind
+) -> None:
+    ti = Ti("work", run_id=name)
+    deferred = begin(lambda: make("wait"), ti)
+    pod = f"{Identity.of(ti, 1).name}-{'driver' if make is spark else 'launcher'}"
+    wait_for(lambda: platform.pods().get(pod, {}).get("status", {}).get("phase") == "Running", "the pod to run")
+    platform.call("DELETE", f"/api/v1/namespaces/podium/pods/{pod}?gracePeriodSeconds=0")
+    with pytest.raises(WorkFailedError) as failure:
+        finish(lambda: make("wait"), ti, deferred)
+    said = str(failure.value)
+    assert f"{kind.name} podium/{Identity.of(ti, 1).name} is failed (" in said
+    assert "clear the task" in said.lower()
+    assert "containers" not in said
+
+
+@BOTH
+def test_a_task_that_waits_in_the_worker_does_all_that_a_deferred_one_does(
+    platform: Platform, name: str, make: Make, kind: Kind, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ti = Ti("work", run_id=name)
+    result = begin(lambda: make("slow", deferrable=False), ti)
+    assert result == ({"did": "slow"} if make is spark else {"hosts": 2})
+    assert capsys.readouterr().out.count("PODIUM_RESULT") == 1
+    with pytest.raises(WorkFailedError, match=r"exit code"):
+        begin(lambda: make("fail", deferrable=False), ti.cleared())
+
+
+@BOTH
+def test_work_that_takes_too_long_in_the_worker_is_ended_by_airflows_own_alarm_too(
+    platform: Platform, name: str, make: Make, kind: Kind
+) -> None:
+    from airflow.sdk.execution_time.timeout import timeout
+
+    ti = Ti("work", run_id=name)
+
+    def run_with_an_alarm() -> None:
+        with timeout(2):
+            begin(lambda: make("wait", deferrable=False), ti)
+
+    with pytest.raises(WorkTimeoutError, match="did not finish within its execution_timeout"):
+        run_with_an_alarm()
+    wait_for(lambda: Identity.of(ti, 1).name not in objects(platform, kind), "the object to go")
+
+
+@BOTH
+@pytest.mark.parametrize("cleanup", list(Cleanup))
+@pytest.mark.parametrize("does", ["good", "fail"])
+def test_what_becomes_of_a_finished_object(
+    platform: Platform, name: str, make: Make, kind: Kind, cleanup: Cleanup, does: str
+) -> None:
+    ti = Ti("work", run_id=name)
+    if does == "good":
+        run(lambda: make(does, cleanup=cleanup), ti)
+    else:
+        with pytest.raises(WorkFailedError, match="exit code"):
+            run(lambda: make(does, cleanup=cleanup), ti)
+    kept = {Cleanup.KEEP: True, Cleanup.DELETE_ON_SUCCESS: does == "fail", Cleanup.DELETE_ALWAYS: False}[cleanup]
+    job = Identity.of(ti, 1).name
+    assert (job in objects(platform, kind)) is kept
+    if not kept:
+        wait_for(lambda: not any(pod.startswith(job) for pod in platform.pods()), "what it owned to go")
+
+
+@BOTH
+def test_a_deferred_task_that_is_killed_takes_all_that_its_object_owns_along(
+    platform: Platform, name: str, make: Make, kind: Kind
+) -> None:
+    ti = Ti("work", run_id=name)
+    deferred = begin(lambda: make("wait"), ti)
+    job = Identity.of(ti, 1).name
+
+    def pods() -> list[dict[str, Any]]:
+        return [pod for pod_name, pod in platform.pods().items() if pod_name.startswith(f"{job}-")]
+
+    main = "-driver" if make is spark else "-launcher"
+    wait_for(lambda: any(pod["metadata"]["name"].endswith(main) for pod in pods()), "the pods to be there")
+    assert {pod["spec"]["terminationGracePeriodSeconds"] for pod in pods()} == {GRACE_S}
+    call_kill(deferred)
+    wait_for(lambda: not pods() and job not in objects(platform, kind), "all of it to go")
 
 
 def test_success_without_a_result_says_what_the_job_should_do(platform: Platform, name: str) -> None:

@@ -1,7 +1,7 @@
 from typing import Any
 
 import pytest
-from podium.failures import explain_pod
+from podium.failures import explain_pod, redacted
 
 METADATA = {"name": "fit-1", "namespace": "podium"}
 
@@ -71,3 +71,23 @@ def test_long_lines_and_long_logs_are_cut() -> None:
 
 def test_a_pod_that_is_gone() -> None:
     assert "gone" in explain_pod(None, "base")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "cannot reach postgresql://lake:hunter2@db:5432/lake",
+        "PASSWORD=hunter2 was refused",
+        "{'aws_secret_access_key': 'hunter2', 'region': 'us-east-1'}",
+        "api-key: hunter2",
+        "Authorization: Bearer hunter2",
+    ],
+)
+def test_no_credential_of_a_log_or_an_event_is_repeated(line: str) -> None:
+    event = {"type": "Warning", "reason": "Failed", "message": line}
+    assert "hunter2" not in explain_pod(pod({"terminated": {"exitCode": 1}}), "base", [event], [line])
+
+
+def test_what_is_no_credential_stays_readable() -> None:
+    line = "s3://lake/warehouse: 3 tokens in 2 files, key not found: user_id"
+    assert redacted(line) == line

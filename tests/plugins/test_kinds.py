@@ -23,9 +23,17 @@ def state(name: str, message: str = "") -> dict[str, Any]:
         (SPARK_APPLICATION, {}, Phase.PENDING),
         (SPARK_APPLICATION, state("SUBMITTED"), Phase.PENDING),
         (SPARK_APPLICATION, state("RUNNING"), Phase.RUNNING),
-        (SPARK_APPLICATION, state("SUCCEEDING"), Phase.PENDING),
+        (SPARK_APPLICATION, state("SUCCEEDING"), Phase.RUNNING),
+        (SPARK_APPLICATION, state("FAILING", "exit 1"), Phase.RUNNING),
         (SPARK_APPLICATION, state("COMPLETED"), Phase.SUCCEEDED),
         (SPARK_APPLICATION, state("SUBMISSION_FAILED"), Phase.PENDING),
+        (SPARK_APPLICATION, state("PENDING_RERUN"), Phase.PENDING),
+        (SPARK_APPLICATION, state("INVALIDATING"), Phase.PENDING),
+        (SPARK_APPLICATION, state("SUSPENDING"), Phase.PENDING),
+        (SPARK_APPLICATION, state("SUSPENDED"), Phase.PENDING),
+        (SPARK_APPLICATION, state("RESUMING"), Phase.PENDING),
+        (SPARK_APPLICATION, state("UNKNOWN"), Phase.RUNNING),
+        (MPI_JOB, conditions("Created", "Suspended"), Phase.PENDING),
         (SPARK_APPLICATION, state("FAILED", "exit 1"), Phase.FAILED),
         (INFERENCE_SERVICE, conditions("PredictorReady"), Phase.PENDING),
         (INFERENCE_SERVICE, conditions("PredictorReady", "Ready"), Phase.SUCCEEDED),
@@ -44,3 +52,23 @@ def test_a_status_of_an_earlier_spec_proves_nothing() -> None:
 def test_the_reason_of_a_failure_is_the_controllers() -> None:
     status = conditions("Failed", Failed="MPIJobFailed")
     assert MPI_JOB.judge({"metadata": {}, "status": status}).reason == "MPIJobFailed"
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        (state("SUSPENDED"), "spec.suspend"),
+        (state("UNKNOWN"), "node does not answer"),
+        (state("SUBMISSION_FAILED", "no such image"), "no such image"),
+        (state("HIBERNATING"), "does not know the state"),
+    ],
+)
+def test_a_state_that_needs_an_explanation_has_one(status: dict[str, Any], said: str) -> None:
+    judged = SPARK_APPLICATION.judge({"metadata": {}, "status": status})
+    assert not judged.phase.is_final
+    assert said in judged.message
+
+
+def test_a_suspended_job_says_so_while_it_waits() -> None:
+    status = conditions("Created", "Suspended", Suspended="MPIJobSuspended")
+    assert MPI_JOB.judge({"metadata": {}, "status": status}).reason == "MPIJobSuspended"

@@ -1,13 +1,16 @@
 """The pod operator on a real API: the dev cluster."""
 
+import datetime as dt
 import json
+import re
 import textwrap
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 from airflow.sdk.exceptions import TaskDeferred
-from podium.errors import GateRefusedError, NodePoolTooSmallError, UnknownImageError, WorkFailedError
+from podium.errors import GateRefusedError, NodePoolTooSmallError, UnknownImageError, WorkFailedError, WorkTimeoutError
 from podium.identity import Identity
 
 from tests.plugins.cluster import Platform, wait_for
@@ -88,6 +91,57 @@ def test_an_image_that_cannot_be_had(platform: Platform, name: str) -> None:
 
     with pytest.raises(WorkFailedError, match=r"images in include/config"):
         run(broken, Ti("work", run_id=name))
+
+
+@pytest.mark.parametrize("deferrable", [True, False], ids=["deferred", "sync"])
+def test_a_pod_that_takes_too_long_is_deleted(
+    platform: Platform, name: str, deferrable: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("podium.operators.pod.PATIENCE_S", 1)
+    ti = Ti("work", run_id=name)
+    limit = dt.timedelta(seconds=3)
+    with pytest.raises(WorkTimeoutError, match=r"did not finish in time: the task's execution_timeout is over"):
+        run(lambda: operator("import time; time.sleep(600)", deferrable=deferrable, execution_timeout=limit), ti)
+    wait_for(lambda: Identity.of(ti, 1).name not in platform.pods(), "the pod to go")
+
+
+@pytest.mark.parametrize("deferrable", [True, False], ids=["deferred", "sync"])
+def test_a_pod_that_somebody_deleted_is_a_failure_with_a_reason(
+    platform: Platform, name: str, deferrable: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("podium.operators.pod.PATIENCE_S", 1)
+    ti = Ti("work", run_id=name)
+    pod = Identity.of(ti, 1).name
+    with ThreadPoolExecutor(1) as thread:
+        outcome = thread.submit(run, lambda: operator("import time; time.sleep(600)", deferrable=deferrable), ti)
+        wait_for(lambda: platform.pods().get(pod, {}).get("status", {}).get("phase") == "Running", "the pod to run")
+        platform.call("DELETE", f"/api/v1/namespaces/podium/pods/{pod}?gracePeriodSeconds=0")
+        with pytest.raises(WorkFailedError, match=r"somebody, or the cluster, deleted it|ended with exit code 137"):
+            outcome.result(60)
+
+
+@pytest.mark.parametrize("deferrable", [True, False], ids=["deferred", "sync"])
+def test_the_log_is_complete_and_no_line_comes_twice(
+    platform: Platform,
+    name: str,
+    deferrable: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("podium.operators.pod.PATIENCE_S", 1)
+    code = f"""
+        import time
+        for part in range(20):
+            print(*(f"line {{part * 50 + index}}." for index in range(50)), sep=chr(10), flush=True)
+            time.sleep(0.1)
+        {leave("'said'")}
+    """
+    assert run(lambda: operator(code, deferrable=deferrable), Ti("work", run_id=name)) == "said"
+    assert numbers(capsys.readouterr().out) == list(range(1000))
+
+
+def numbers(text: str) -> list[int]:
+    return [int(number) for number in re.findall(r"line (\d+)\.", text)]
 
 
 def test_unknown_image_fails_the_parse() -> None:

@@ -6,13 +6,14 @@ from airflow.providers.cncf.kubernetes.hooks.kubernetes import KubernetesHook
 from kubernetes.client import ApiException  # noqa: TID253 - KubernetesHook imports it anyway
 from tenacity import retry, retry_if_result, stop_after_delay, wait_exponential
 
-from podium.failures import LOG_LINES, explain_pod, last_run
+from podium.failures import LOG_LINES, explain_pod, is_in_trouble, last_run, main_container, redacted
 from podium.kinds import Kind
 
 FIELD_MANAGER: Final = "podium"
 APPLY: Final = "application/apply-patch+yaml"
 JSON_PATCH: Final = "application/json-patch+json"
 GONE_WITHIN_S: Final = 120
+OTHERS: Final = 2
 
 Object = dict[str, Any]
 
@@ -103,9 +104,10 @@ class CustomResourceHook(KubernetesHook):
 
     def pods(self, kind: Kind, name: str) -> list[Object]:
         """The pods that matter of an object, oldest first."""
-        found = self.core_v1_client.list_namespaced_pod(
-            self.namespace, label_selector=kind.pod_selector.format(name=name)
-        )
+        return self._pods(kind.pod_selector.format(name=name))
+
+    def _pods(self, selector: str) -> list[Object]:
+        found = self.core_v1_client.list_namespaced_pod(self.namespace, label_selector=selector)
         pods: list[Object] = self.core_v1_client.api_client.sanitize_for_serialization(found.items)
         return sorted(pods, key=lambda pod: str(pod["metadata"].get("creationTimestamp")))
 
@@ -135,18 +137,28 @@ class CustomResourceHook(KubernetesHook):
         if manifest is None:
             return f"{kind.name} {self.namespace}/{name} is gone: somebody deleted it. Clear the task to run it again."
         judgement = kind.judge(manifest)
-        said = ": ".join(part for part in (judgement.reason, judgement.message) if part)
+        said = ": ".join(part for part in (judgement.reason, redacted(judgement.message)) if part)
         lines = [f"{kind.name} {self.namespace}/{name} is {judgement.phase}" + (f" ({said[:600]})." if said else ".")]
         warnings = [event for event in self.events(name) if event.get("type") == "Warning"]
-        lines += [f"  {event.get('reason')}: {event.get('message')}" for event in warnings[-5:]]
+        lines += [f"  {event.get('reason')}: {redacted(str(event.get('message')))}" for event in warnings[-5:]]
         pods = self.pods(kind, name)
-        if not pods:
-            lines.append(f"It has no pod yet. See what its controller says: kubectl -n {self.namespace} describe …")
-            return "\n".join(lines)
-        last = pods[-1]
-        pod_name = last["metadata"]["name"]
-        tail = self.log_tail(pod_name, kind.container, LOG_LINES)
-        if not tail and last_run(last, kind.container):
-            tail = self.log_tail(pod_name, kind.container, LOG_LINES, previous=True)
-        lines.append(explain_pod(last, kind.container, self.events(pod_name), tail))
+        known = {pod["metadata"]["name"] for pod in pods}
+        # What made the one that matters fail may be told by another: a rank that ran out of memory, say.
+        troubled = [pod for pod in self._pods(kind.all_pods_selector.format(name=name)) if is_in_trouble(pod)]
+        others = [pod for pod in troubled if pod["metadata"]["name"] not in known][:OTHERS]
+        lines += [self._explain_pod(pod, main_container(pod)) for pod in others]
+        lines += [self._explain_pod(pod, kind.container) for pod in pods[-1:]]
+        if not pods and not others:
+            resource = f"{kind.plural}.{kind.group}"
+            lines.append(
+                "It has no pod. Its controller may say more: "
+                f"kubectl -n {self.namespace} describe {resource} {name}. Then clear the task."
+            )
         return "\n".join(lines)
+
+    def _explain_pod(self, pod: Object, container: str) -> str:
+        name = pod["metadata"]["name"]
+        tail = self.log_tail(name, container, LOG_LINES)
+        if not tail and last_run(pod, container):
+            tail = self.log_tail(name, container, LOG_LINES, previous=True)
+        return explain_pod(pod, container, self.events(name), tail)

@@ -59,7 +59,7 @@ async def snapshots(call: ListCall, **selectors: str) -> AsyncIterator[Snapshot]
 async def _list(call: ListCall, selectors: dict[str, str]) -> tuple[Snapshot, str]:
     response = await call(**selectors, _preload_content=False, _request_timeout=30)
     async with response:
-        await _raise_for_status(response)
+        await raise_for_status(response)
         body = json.loads(await response.read())
     return {item["metadata"]["name"]: item for item in body["items"]}, body["metadata"]["resourceVersion"]
 
@@ -77,7 +77,7 @@ async def _watch(call: ListCall, selectors: dict[str, str], version: str) -> Asy
             _request_timeout=WATCH_S + 30,
         )
         async with response:
-            await _raise_for_status(response)
+            await raise_for_status(response)
             # Not readline(): aiohttp refuses lines beyond 64 KiB, and an object may well be larger.
             rest = b""
             async for chunk in response.content.iter_any():
@@ -91,8 +91,12 @@ async def _watch(call: ListCall, selectors: dict[str, str], version: str) -> Asy
                         yield event["type"], event["object"]
 
 
-async def _raise_for_status(response: Any) -> None:
-    """The client checks the status only of answers that it reads itself."""
+async def raise_for_status(response: Any) -> None:
+    """Raise for an answer that was not read by the client, which checks the status only of those that it reads itself.
+
+    :raises ExpiredError: 410.
+    :raises ApiException: any other status from 400 on.
+    """
     from kubernetes_asyncio.client import ApiException
 
     if response.status >= 400:

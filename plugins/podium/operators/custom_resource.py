@@ -16,22 +16,31 @@ if TYPE_CHECKING:
 
 
 class CustomResourceOperator(BaseOperator):
-    """Applies one custom resource under a name that follows from the task, and waits for it deferred.
+    """Applies one custom resource under a name that follows from the task, and waits for it, deferred by default.
 
     A retry or another worker adopts the object that is there; one that finished while nobody watched has its
     result collected. The log of the pod that matters runs along in the task's log.
 
     A child sets `kind` and builds the manifest in `manifest`.
 
-    :param cleanup: what becomes of the object after success.
+    :param deferrable: wait in the triggerer; else in the worker.
+    :param cleanup: what becomes of the finished object.
     :param wants_result: whether the log of the pod that matters ends with a `PODIUM_RESULT` line to return.
     """
 
     kind: ClassVar[Kind]
 
-    def __init__(self, *, cleanup: Cleanup = Cleanup.TTL, wants_result: bool = True, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *,
+        deferrable: bool = True,
+        cleanup: Cleanup = Cleanup.KEEP,
+        wants_result: bool = True,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
-        self.cleanup = cleanup
+        self.deferrable = deferrable
+        self.cleanup_policy = cleanup
         self.wants_result = wants_result
         self._run: CustomResourceRun | None = None
 
@@ -43,6 +52,7 @@ class CustomResourceOperator(BaseOperator):
         """Apply or adopt, then wait.
 
         :raises WorkFailedError: the object failed.
+        :raises WorkTimeoutError: it did not finish in time.
         """
         return self._begin().start(context, self.manifest)
 
@@ -66,7 +76,8 @@ class CustomResourceOperator(BaseOperator):
             kind=self.kind,
             namespace=kubernetes.namespace,
             conn_id=kubernetes.connection_id,
-            cleanup=self.cleanup,
+            deferrable=self.deferrable,
+            cleanup=self.cleanup_policy,
             wants_result=self.wants_result,
         )
         return self._run

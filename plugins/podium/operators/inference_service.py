@@ -66,7 +66,6 @@ class InferenceServiceOperator(BaseOperator):
                 uid=current["metadata"]["uid"],
                 conn_id=settings().kubernetes.connection_id,
                 deadline=None if timeout is None else (context["ti"].start_date + timeout).timestamp(),
-                follow_log=False,
                 # The service is no work of this task: others send requests to it.
                 delete_on_kill=False,
             ),

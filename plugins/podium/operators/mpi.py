@@ -121,6 +121,7 @@ class MPIJobOperator(CustomResourceOperator):
             "spec": {
                 "serviceAccountName": platform.kubernetes.service_account,
                 "automountServiceAccountToken": False,
+                "terminationGracePeriodSeconds": pod_parts.GRACE_S,
                 "securityContext": pod_parts.POD_SECURITY_CONTEXT,
                 "volumes": [pod_parts.credentials_volume(platform)],
                 "containers": [

@@ -1,7 +1,8 @@
 """A pod, with the defaults that every pod of Podium has."""
 
+import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator
 from airflow.providers.cncf.kubernetes.utils.container import (
@@ -9,7 +10,7 @@ from airflow.providers.cncf.kubernetes.utils.container import (
     container_is_running,
     container_is_succeeded,
 )
-from airflow.providers.cncf.kubernetes.utils.pod_manager import PodPhase
+from airflow.providers.cncf.kubernetes.utils.pod_manager import OnKillAction, PodPhase
 from airflow.providers.cncf.kubernetes.utils.xcom_sidecar import PodDefaults
 from airflow.sdk.exceptions import AirflowException, AirflowTaskTimeout
 from kubernetes.client import ApiException  # noqa: TID253 - the base class imports it anyway
@@ -24,6 +25,8 @@ from podium.identity import EPOCH_LABEL, TASK_LABEL, Identity
 from podium.node_pools import place
 from podium.platform import settings
 from podium.supersession import was_killed
+from podium.triggers.pod import PodTrigger
+from podium.triggers.work import run_here
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -88,10 +91,7 @@ class PodiumPodOperator(KubernetesPodOperator):
             "log_pod_spec_on_failure": False,
             "termination_message_policy": "FallbackToLogsOnError",
             "startup_timeout_seconds": 600,
-            "startup_check_interval_seconds": 1,
-            "poll_interval": 1,
-            # The log of a long pod appears while it runs, not only at its end.
-            "logging_interval": 10,
+            "termination_grace_period": pod_parts.GRACE_S,
         }
         super().__init__(
             image=reference,
@@ -128,30 +128,45 @@ class PodiumPodOperator(KubernetesPodOperator):
         )
         self._identity: Identity | None = None
         self._ti: Any = None
-        self._event_status = ""
+        self._log_complete = False
         self._result: Any = None
 
     def execute(self, context: "Context") -> Any:
-        """Create the pod, or join it, and wait for it deferred."""
+        """Create the pod, or join it, and wait for it: deferred, or here when `deferrable` is off.
+
+        :raises WorkFailedError: the pod failed or is gone.
+        :raises WorkTimeoutError: it did not finish, or start, in time; it is deleted.
+        """
         self._identify(context)
         try:
-            result = super().execute(context)
+            self.execute_async(context)
         except AirflowTaskTimeout:
-            self._event_status = "timeout"
-            raise
+            self._end("timeout", "")
         # The provider drops the result of a pod that is done before it is deferred.
-        return result if result is not None else self._result
+        return self._result
 
     def invoke_defer_method(self, last_log_time: Any = None, context: "Context | None" = None) -> None:
-        """Wait a moment for the pod; defer if it takes longer."""
-        if last_log_time is None and self.pod is not None:
+        """Wait in the triggerer if the pod is not done in a moment; or here."""
+        if self.pod is None or context is None:
+            raise RuntimeError("there is no pod to wait for: execute() comes first")
+        if self.deferrable:
             self.pod = self._watch_briefly(self.pod)
-        super().invoke_defer_method(last_log_time, context)
+        trigger = self._trigger(self.pod, context)
+        if self.deferrable and not container_is_completed(self.pod, self.base_container_name):
+            self.defer(trigger=trigger, method_name="trigger_reentry")
+        # Also what is over already, for its log.
+        self.trigger_reentry(context, run_here(trigger))
 
     def trigger_reentry(self, context: "Context", event: dict[str, Any]) -> Any:
-        """Collect the pod's log and result."""
+        """Collect the pod's result.
+
+        :raises WorkFailedError: the pod failed or is gone.
+        :raises WorkTimeoutError: it did not finish, or start, in time; it is deleted.
+        """
         self._identify(context)
-        self._event_status = event.get("status", "")
+        if event["status"] in ("gone", "timeout"):
+            self._end(event["status"], event["message"])
+        self._log_complete = event.get("log_complete", False)
         self._result = self.collect(context, super().trigger_reentry(context, event))
         return self._result
 
@@ -201,26 +216,59 @@ class PodiumPodOperator(KubernetesPodOperator):
         """Clean up as the provider does, but say why a pod failed and what to do.
 
         :raises WorkFailedError: the pod failed.
-        :raises WorkTimeoutError: it did not finish in time.
         """
-        # Facts first: cleaning up may delete what they are read from.
+        # Facts first: cleaning up may delete what they are read from. A success needs none.
         text = self._explain(remote_pod) if remote_pod and not self._killed else ""
         try:
             super().cleanup(pod, remote_pod, xcom_result, context)
         except AirflowException as error:
             if type(error) is not AirflowException:
                 raise
-            if self._event_status == "timeout":
-                raise WorkTimeoutError(f"{self.task_id} did not finish in time.\n{text}") from None
             raise WorkFailedError(f"{self.task_id} failed.\n{text}") from None
 
     def on_kill(self) -> None:
         """Delete the pod, if it was this attempt that was killed; a superseded one leaves it to its successor."""
-        if self._event_status != "timeout" and self._ti is not None and not was_killed(self._ti):
+        if self._ti is not None and not was_killed(self._ti):
             self._killed = True
             self.log.info("This attempt ends, its pod stays for the next one")
             return
         super().on_kill()
+
+    def _write_logs(  # type: ignore[override]  # the provider's is wrapped in a retry
+        self, pod: k8s.V1Pod, follow: bool = False, since_time: Any = None
+    ) -> None:
+        """The trigger has written the log; say so where it could not to the end."""
+        if not self._log_complete:
+            self.log.warning("The log above may lack its end: kubectl logs %s shows all of it", pod.metadata.name)
+
+    def _end(self, status: str, message: str) -> NoReturn:
+        """Fail for a pod that is gone, or that has run out of time and is deleted."""
+        name = self._identity.name if self._identity else str(self.name)
+        pod = self._read(name)
+        text = explain_pod(None, self.base_container_name) if pod is None else self._explain(pod)
+        if status == "gone":
+            raise WorkFailedError(f"{self.task_id} failed.\n{text}")
+        if pod is not None:
+            self.log.info("Deleting pod %s", name)
+            self.client.delete_namespaced_pod(name, self.namespace, grace_period_seconds=self.termination_grace_period)
+        why = message or "the task's execution_timeout is over"
+        raise WorkTimeoutError(f"{self.task_id} did not finish in time: {why}.\n{text}")
+
+    def _trigger(self, pod: k8s.V1Pod, context: "Context") -> PodTrigger:
+        timeout, ti = self.execution_timeout, context["ti"]
+        deadline = None if timeout is None else max((ti.start_date + timeout).timestamp(), time.time() + 1)
+        return PodTrigger(
+            base_container=self.base_container_name,
+            startup_timeout_s=self.startup_timeout_seconds,
+            grace_s=self.termination_grace_period,
+            namespace=pod.metadata.namespace,
+            name=pod.metadata.name,
+            uid=pod.metadata.uid,
+            conn_id=self.kubernetes_conn_id,
+            deadline=deadline,
+            log_reader=f"try {ti.try_number}",
+            delete_on_kill=self.on_kill_action is not OnKillAction.KEEP_POD,
+        )
 
     def _identify(self, context: "Context") -> None:
         self._ti = context["ti"]

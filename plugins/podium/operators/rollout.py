@@ -150,7 +150,6 @@ class RolloutOperator(BaseOperator):
                 conn_id=self.conn_id,
                 deadline=time.time() + self.ready_within_s,
                 condition=CANARY_READY,
-                follow_log=False,
                 delete_on_kill=False,
             ),
             method_name="resume_ready",

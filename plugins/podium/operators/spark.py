@@ -7,7 +7,7 @@ from airflow.providers.cncf.kubernetes.operators.spark_kubernetes import SparkKu
 
 from podium import pod_parts
 from podium.capacity import SPARK_OVERHEAD_FACTOR, Demand, spark_pod_memory
-from podium.custom_resource_run import CustomResourceRun
+from podium.custom_resource_run import Cleanup, CustomResourceRun
 from podium.hooks.custom_resource import Object
 from podium.identity import Identity
 from podium.kinds import SPARK_APPLICATION
@@ -39,6 +39,8 @@ class PodiumSparkOperator(SparkKubernetesOperator):
     :param executor_cores: cores of one executor.
     :param executor_memory: heap of one executor.
     :param conf: further Spark settings.
+    :param deferrable: wait in the triggerer; else in the worker.
+    :param cleanup: what becomes of the finished application.
     :raises NodePoolTooSmallError: at parse time: driver and executors can never run at once in the pool.
     """
 
@@ -55,6 +57,8 @@ class PodiumSparkOperator(SparkKubernetesOperator):
         executor_cores: int = 1,
         executor_memory: str = "2g",
         conf: dict[str, str] | None = None,
+        deferrable: bool = True,
+        cleanup: Cleanup = Cleanup.KEEP,
         **kwargs: Any,
     ) -> None:
         platform = settings()
@@ -75,6 +79,7 @@ class PodiumSparkOperator(SparkKubernetesOperator):
             "env": pod_parts.environment("{{ dag.dag_id }}", "{{ run_id }}", reference),
             "envFrom": pod_parts.environment_from(platform),
             "volumeMounts": [pod_parts.credentials_mount()],
+            "terminationGracePeriodSeconds": pod_parts.GRACE_S,
         }
         application: Object = {
             "apiVersion": SPARK_APPLICATION.api_version,
@@ -109,11 +114,12 @@ class PodiumSparkOperator(SparkKubernetesOperator):
             kubernetes_conn_id=platform.kubernetes.connection_id,
             template_spec={"spark": application},
             random_name_suffix=False,
-            deferrable=True,
+            deferrable=deferrable,
             **kwargs,
         )
         # The provider's False means that no side-car is wanted; the result comes from the driver's log.
         self.do_xcom_push = True
+        self.cleanup_policy = cleanup
         self._run: CustomResourceRun | None = None
 
     def execute(self, context: "Context") -> Any:
@@ -147,5 +153,7 @@ class PodiumSparkOperator(SparkKubernetesOperator):
             kind=SPARK_APPLICATION,
             namespace=settings().kubernetes.namespace,
             conn_id=settings().kubernetes.connection_id,
+            deferrable=self.deferrable,
+            cleanup=self.cleanup_policy,
         )
         return self._run

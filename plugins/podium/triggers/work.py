@@ -1,0 +1,233 @@
+"""Waits until work in the cluster is done; meanwhile says what it waits for and copies the log that matters."""
+
+import asyncio
+import time
+from abc import abstractmethod
+from collections.abc import AsyncIterator
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+from airflow.providers.cncf.kubernetes.hooks.kubernetes import AsyncKubernetesHook
+from airflow.triggers.base import BaseTrigger, TriggerEvent
+
+from podium import waiting
+from podium.hooks.pod_log import PodLog
+from podium.hooks.watch import Snapshot, snapshots
+
+if TYPE_CHECKING:
+    from kubernetes_asyncio.client import ApiClient, CoreV1Api
+
+# A log that says nothing for so long once its container has ended has ended too, or cannot be read.
+LOG_STALLED_S: Final = 10.0
+# How long work may stay silent before somebody wonders.
+QUIET_S: Final = 15.0
+
+Payload = dict[str, Any]
+
+
+class WorkTrigger(BaseTrigger):
+    """Fires once when the work is over, gone or out of time.
+
+    :param namespace: where the work is.
+    :param name: of its object.
+    :param uid: of its object: another one under the same name is not the one that was waited for.
+    :param conn_id: the Kubernetes connection.
+    :param deadline: seconds since the epoch, None for ever.
+    :param log_reader: which try of the task reads the log; empty when nobody does.
+    :param delete_on_kill: delete the object when somebody ends the task.
+    :param further: arguments of the child.
+    """
+
+    def __init__(
+        self,
+        *,
+        namespace: str,
+        name: str,
+        uid: str,
+        conn_id: str,
+        deadline: float | None = None,
+        log_reader: str = "",
+        delete_on_kill: bool = True,
+        **further: Any,
+    ) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.arguments: dict[str, Any] = {
+            "namespace": namespace,
+            "name": name,
+            "uid": uid,
+            "conn_id": conn_id,
+            "deadline": deadline,
+            "log_reader": log_reader,
+            "delete_on_kill": delete_on_kill,
+            **further,
+        }
+        self.namespace, self.name, self.uid = namespace, name, uid
+        self.conn_id, self.deadline = conn_id, deadline
+        self.log_reader, self.delete_on_kill = log_reader, delete_on_kill
+        self._logs: dict[str, PodLog] = {}
+        self._progress = asyncio.Event()
+
+    @property
+    @abstractmethod
+    def title(self) -> str:
+        """What it waits for, for people."""
+
+    @property
+    @abstractmethod
+    def container(self) -> str:
+        """The container whose log matters."""
+
+    @property
+    @abstractmethod
+    def log_pods(self) -> dict[str, str]:
+        """The selector (`label_selector` or `field_selector`) of the pods whose log matters."""
+
+    @property
+    @abstractmethod
+    def all_pods(self) -> dict[str, str]:
+        """The selector of all pods of the work."""
+
+    @abstractmethod
+    async def wait(self, connection: "ApiClient") -> Payload:
+        """Wait until the work is over, and say how: `status` is succeeded, failed or gone."""
+
+    @abstractmethod
+    async def delete(self, connection: "ApiClient") -> None:
+        """Delete the work's object; one that is gone is fine."""
+
+    def event(self, payload: Payload) -> Payload:
+        """The event from how the work ended (`status` may also be timeout)."""
+        return payload
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """As Airflow stores it."""
+        return (f"{type(self).__module__}.{type(self).__qualname__}", self.arguments)
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Wait, then fire once."""
+        from kubernetes_asyncio.client import CoreV1Api
+
+        remaining = None if self.deadline is None else max(0.0, self.deadline - time.time())
+        async with self._hook().get_conn() as connection:
+            api = CoreV1Api(connection)
+            teller = asyncio.create_task(self._tell(api))
+            follower = asyncio.create_task(self._follow(api)) if self.log_reader else None
+            try:
+                try:
+                    async with asyncio.timeout(remaining):
+                        payload = await self.wait(connection)
+                except TimeoutError:
+                    payload = {"status": "timeout", "reason": "DeadlineExceeded", "message": ""}
+                if follower is not None:
+                    await self._finish_log(api, follower, is_over=payload["status"] in ("succeeded", "failed"))
+            finally:
+                for beside in filter(None, (teller, follower)):
+                    await _stop(beside)
+                    self._report(beside)
+        yield TriggerEvent(self.event(payload))  # type: ignore[no-untyped-call]
+
+    async def on_kill(self) -> None:
+        """Delete the object: Airflow calls this only when somebody ended the task, not when a triggerer stops."""
+        if not self.delete_on_kill:
+            return
+        self.log.info("The task was ended: deleting %s", self.title)
+        async with self._hook().get_conn() as connection:
+            await self.delete(connection)
+
+    async def _tell(self, api: "CoreV1Api") -> None:
+        """Say what pods wait for, whenever that changes, and that there is no pod when it is time for one."""
+        said: list[str] = []
+        changes = aiter(snapshots(partial(api.list_namespaced_pod, self.namespace), **self.all_pods))
+        pods: Snapshot = {}
+        pending = asyncio.ensure_future(anext(changes))
+        try:
+            while True:
+                done, _ = await asyncio.wait({pending}, timeout=QUIET_S)
+                if done:
+                    pods = pending.result()
+                    pending = asyncio.ensure_future(anext(changes))
+                found = waiting.reasons(pods.values())
+                if not done and not found:
+                    found = await self._stuck(api, pods)
+                for line in found:
+                    if line not in said:
+                        self.log.info("%s", line)
+                said = found
+        finally:
+            await _stop(pending)
+
+    async def _stuck(self, api: "CoreV1Api", pods: Snapshot) -> list[str]:
+        """What else holds up pods that have no reason of their own: the events say it."""
+        if not pods:
+            return [f"Waiting: {self.title} has no pod yet. Is its controller running? Is it queued?"]
+        found = []
+        for name, pod in pods.items():
+            if (pod.get("status") or {}).get("phase") != "Pending":
+                continue
+            listed: Any = await api.list_namespaced_event(self.namespace, field_selector=f"involvedObject.name={name}")
+            warnings = [each for each in listed.items if each.type == "Warning"]
+            found += [f"Waiting: pod {name} is pending: {each.reason}: {each.message}" for each in warnings[-1:]]
+        return found
+
+    async def _follow(self, api: "CoreV1Api") -> None:
+        """Copy the log of the newest pod that matters; when another takes its place, that one's too."""
+        async for pods in snapshots(partial(api.list_namespaced_pod, self.namespace), **self.log_pods):
+            for log in self._started(api, pods):
+                await log.copy(follow=True)
+                self._progress.set()
+
+    def _started(self, api: "CoreV1Api", pods: Snapshot) -> list[PodLog]:
+        """The logs that are not copied yet, oldest pod first."""
+        for pod in sorted(pods.values(), key=lambda pod: str(pod["metadata"].get("creationTimestamp"))):
+            uid = pod["metadata"]["uid"]
+            if uid not in self._logs and waiting.has_started(pod, self.container):
+                self.log.info("Log of pod %s:", pod["metadata"]["name"])
+                self._logs[uid] = PodLog(api, pod, self.container, self.log_reader, self._emit)
+        return [log for log in self._logs.values() if not log.complete]
+
+    def _emit(self, line: str, timestamp: str) -> None:
+        self._progress.set()
+        # The line keeps its own time: so the views of a log, merged from several processes, keep its order too.
+        own_time = {"timestamp": timestamp} if timestamp else {}
+        self.log.info("%s", line, **own_time)
+
+    async def _finish_log(self, api: "CoreV1Api", follower: "asyncio.Task[None]", *, is_over: bool) -> None:
+        """Give what is being copied time to end if its work has ended, then copy what has not even begun."""
+        while is_over and any(not log.complete for log in self._logs.values()):
+            self._progress.clear()
+            try:
+                async with asyncio.timeout(LOG_STALLED_S):
+                    await self._progress.wait()
+            except TimeoutError:
+                break
+        await _stop(follower)
+        async with asyncio.timeout(LOG_STALLED_S):
+            async for pods in snapshots(partial(api.list_namespaced_pod, self.namespace), **self.log_pods):
+                for log in self._started(api, pods):
+                    await log.copy(follow=False)
+                break
+
+    def _report(self, beside: "asyncio.Task[None]") -> None:
+        if not beside.cancelled() and (error := beside.exception()) is not None:
+            # Logs and reasons are for reading along; what became of the work is known without them.
+            self.log.warning("The log may be incomplete: %r", error)
+
+    def _hook(self) -> AsyncKubernetesHook:
+        return AsyncKubernetesHook(conn_id=self.conn_id)
+
+
+def run_here(trigger: WorkTrigger) -> Payload:
+    """Wait in this process instead of the triggerer's; returns the event's payload."""
+
+    async def first() -> Payload:
+        async for event in trigger.run():
+            payload: Payload = event.payload
+            return payload
+        raise RuntimeError("a trigger fires once")
+
+    return asyncio.run(first())
+
+
+async def _stop(task: "asyncio.Future[Any]") -> None:
+    task.cancel()
+    await asyncio.wait({task})
