@@ -46,42 +46,43 @@ class ImageBuilder:
         """Make all of them."""
         passwd = folder / "passwd"
         passwd.write_text((self.base / "etc/passwd").read_text() + f"podium:x:{USER}:{USER}::/home/podium:/bin/sh\n")
-        home = folder / "home"
-        home.mkdir()
-        home.chmod(0o777)
+        writable = folder / "writable"
+        writable.mkdir()
+        writable.chmod(0o1777)
         for name, venv in platform.environments.images.items():
             python = venv.python.resolve().parents[1]
             env = {"PATH": f"{venv.bin}:/usr/local/bin:/usr/bin:/bin", "PYTHONPATH": "/app", "PYTHONUNBUFFERED": "1"}
-            layers = {
-                str(passwd): "/etc/passwd",
-                str(home): "/home/podium",
-                str(python): str(python),
-                str(venv.path): str(venv.path),
-                str(ROOT / "include"): "/app/include",
+            content = {
+                "/etc/passwd": passwd,
+                "/tmp": writable,
+                "/home/podium": writable,
+                str(python): python,
+                str(venv.path): venv.path,
+                "/app/include": ROOT / "include",
             }
             if name == spark.IMAGE:
                 env |= spark.environment(platform)
-                layers |= self._java(platform) | self._spark(platform, folder)
-            self._make(platform.settings.images[name], env, layers)
+                content |= self._java(platform) | self._spark(platform, folder)
+            self._make(platform.settings.images[name], env, content)
 
     @staticmethod
-    def _java(platform: Platform) -> dict[str, str]:
+    def _java(platform: Platform) -> dict[str, Path]:
         home = platform.java.home.resolve()
         settings = (home / "conf" / "security" / "java.security").resolve().parents[1]
-        return {str(home): str(home), str(settings): str(settings)}
+        return {str(home): home, str(settings): settings}
 
     @staticmethod
-    def _spark(platform: Platform, folder: Path) -> dict[str, str]:
+    def _spark(platform: Platform, folder: Path) -> dict[str, Path]:
         conf = folder / "spark-conf"
         conf.mkdir()
         (conf / "spark-defaults.conf").write_text(spark.defaults(platform))
-        jars = str(platform.environments.spark_jars.path)
-        return {str(conf): spark.CONFIG_IN_IMAGE, jars: jars}
+        jars = platform.environments.spark_jars.path
+        return {spark.CONFIG_IN_IMAGE: conf, str(jars): jars}
 
-    def _make(self, image: str, env: dict[str, str], layers: dict[str, str]) -> None:
+    def _make(self, image: str, env: dict[str, str], content: dict[str, Path]) -> None:
         variables = [word for key, value in env.items() for word in ("--env", f"{key}={value}")]
-        placed = [f"{source}:{target}" for source, target in layers.items()]
-        command = [str(self.program), *variables, "--user", USER, "--workdir", "/app", image, str(self.base), *placed]
+        layers = [f"{source}:{target}" for target, source in content.items()]
+        command = [str(self.program), *variables, "--user", USER, "--workdir", "/app", image, str(self.base), *layers]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 
 

@@ -90,7 +90,8 @@ def test_each_rank_runs_inside_its_worker_pod(cluster: Cluster) -> None:
         assert {"rank 0 in ranks-worker-0", "rank 1 in ranks-worker-1"} <= set(log.splitlines())
     assert "codes [0, 0]" in log
     assert job["status"]["startTime"] <= job["status"]["completionTime"]
-    cluster.wait_for_events("ranks", "MPIJobCreated", "MPIJobRunning", "MPIJobSucceeded")
+    # A launcher as short as this one may end before a real kubelet has said that it runs.
+    cluster.wait_for_events("ranks", "MPIJobCreated", "MPIJobSucceeded")
     wait_for(
         lambda: not cluster.pods(job_name="ranks", job_role="worker"), "cleanPodPolicy Running to take the workers"
     )
@@ -133,6 +134,7 @@ def test_deleting_a_job_kills_its_ranks(cluster: Cluster) -> None:
     cluster.wait(MPI_JOBS, "deleted", lambda _: cluster.exists(PODS, "deleted-launcher"))
     wait_for(lambda: cluster.log("deleted-launcher").count("pid ") == 2, "both ranks to start")
     assert len(processes_of("sleep\x004242")) == 2
+    cluster.wait_for_events("deleted", "MPIJobRunning")
     cluster.delete(MPI_JOBS, "deleted")
     wait_for(lambda: not cluster.pods(job_name="deleted"), "the pods to go")
     wait_for(lambda: not processes_of("sleep\x004242"), "the ranks to end")
