@@ -36,6 +36,8 @@ class Credentials:
     :param jwt_secret: signs the tokens between Airflow's processes and its API; at least 64 bytes.
     :param api_secret_key: signs the API server's sessions.
     :param admin_password: log-in of the user `admin`.
+    :param s3_access_key: of the lake's bucket, for the listeners.
+    :param s3_secret_key: belongs to it.
     """
 
     postgres_user: str
@@ -44,6 +46,8 @@ class Credentials:
     jwt_secret: str
     api_secret_key: str
     admin_password: str
+    s3_access_key: str
+    s3_secret_key: str
 
 
 @dataclass(frozen=True)
@@ -88,6 +92,12 @@ def environment(settings: Settings, home: Path, credentials: Credentials) -> dic
         "conn_type": "kubernetes",
         "extra": {"kube_config_path": str(kubeconfig), "namespace": settings.kubernetes.namespace},
     }
+    lake = {
+        "conn_type": "aws",
+        "login": credentials.s3_access_key,
+        "password": credentials.s3_secret_key,
+        "extra": {"endpoint_url": settings.reach.s3_endpoint_url, "region_name": settings.reach.s3_region},
+    }
     # Overrides of settings must reach the DAG files too.
     overrides = {name: value for name, value in os.environ.items() if name.startswith("PODIUM_")}
     return overrides | {
@@ -98,6 +108,7 @@ def environment(settings: Settings, home: Path, credentials: Credentials) -> dic
         "PYTHONPATH": os.pathsep.join((str(CHECKOUT), str(CHECKOUT / "include" / "airflow" / "config"))),
         # KUBECONFIG would clash with it: the deferrable operators refuse both (apache/airflow#41867 and others).
         f"AIRFLOW_CONN_{settings.kubernetes.connection_id.upper()}": json.dumps(connection),
+        f"AIRFLOW_CONN_{settings.airflow.lake_connection_id.upper()}": json.dumps(lake),
         **_core(settings, paths, base_url, credentials),
         **_database(database),
         **_scheduling(settings),

@@ -162,8 +162,15 @@ class Airflow(Section):
     retries: int = Field(ge=0)
     retry_delay_s: float = Field(ge=0)
     owner: str
+    lake_connection_id: str = Field(default="podium_lake", description="AWS connection to the lake's bucket")
     task_heartbeat_timeout_s: int = Field(ge=10)
     orphan_check_interval_s: int = Field(ge=5)
+
+
+class Accounting(Section):
+    """Who had how many GPUs for how long."""
+
+    schedule: str | None = Field(default=None, description="cron: when the ledger is brought up to date")
 
 
 class Ingest(Section):
@@ -292,6 +299,7 @@ class Settings(BaseSettings):
     ports: Ports | None = None
     endpoints: Endpoints = Endpoints()
     airflow: Airflow
+    accounting: Accounting = Accounting()
     node_pools: dict[str, NodePool]
     images: dict[str, str]
     ingest: Ingest

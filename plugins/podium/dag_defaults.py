@@ -16,6 +16,7 @@ class Tag(StrEnum):
     SERVING = "serving"
     MONITORING = "monitoring"
     RECOMMENDER = "recommender"
+    COST = "cost"
 
 
 def default_args(execution_timeout: dt.timedelta) -> dict[str, Any]:

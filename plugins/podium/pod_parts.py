@@ -17,7 +17,7 @@ XCOM_PATH: Final = "/airflow/xcom/return.json"
 CREDENTIALS_VOLUME: Final = "podium-credentials"
 
 # A task that is ended frees its GPUs within seconds: jobs go on from checkpoints, none needs long to say goodbye.
-GRACE_S: Final = 5
+GRACE_S: Final = 3
 
 # The "restricted" Pod Security Standard: https://kubernetes.io/docs/concepts/security/pod-security-standards/
 POD_SECURITY_CONTEXT: Final[dict[str, Any]] = {

@@ -7,7 +7,7 @@ import pytest
 from include.airflow.settings import PROCESSES, Credentials, environment, prepare
 from include.config import load_settings
 
-CREDENTIALS = Credentials("airflow", "p@ss/word", "fernet", "j" * 64, "api", "let-me-in")
+CREDENTIALS = Credentials("airflow", "p@ss/word", "fernet", "j" * 64, "api", "let-me-in", "key", "s3cret")
 
 
 def test_database_address_survives_awkward_passwords(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Command line of the ingest image: `python -m include.jobs.ingest interval|reference|validate`."""
+"""Command line of the ingest image: `python -m include.jobs.ingest interval|reference|validate|gpu-hours`."""
 
 import argparse
 import datetime as dt
@@ -36,9 +36,11 @@ def main() -> None:
     )
     commands.add_parser("reference", help="write products and households")
     commands.add_parser("validate", parents=[bounds], help="judge a closed interval by the expectations")
+    commands.add_parser("gpu-hours", help="fold the records of tasks that had GPUs into their table")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
-    {"interval": _interval, "reference": _reference, "validate": _validate}[arguments.command](arguments)
+    run = {"interval": _interval, "reference": _reference, "validate": _validate, "gpu-hours": _gpu_hours}
+    run[arguments.command](arguments)
 
 
 def _within(maximum: float) -> Callable[[str], float]:
@@ -85,6 +87,17 @@ def _validate(arguments: argparse.Namespace) -> None:
     write_result(result)
     if not result["success"]:
         raise explain(result)
+
+
+def _gpu_hours(_: argparse.Namespace) -> None:
+    from dataclasses import asdict
+
+    from include.jobs.ingest.gpu_hours import fold
+    from include.jobs.lake.catalog import open_catalog
+    from include.jobs.lake.connections import Connections
+
+    connections = Connections.from_environment()
+    write_result(asdict(fold(connections, open_catalog(connections))))
 
 
 if __name__ == "__main__":

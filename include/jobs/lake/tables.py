@@ -139,3 +139,25 @@ HOUSEHOLDS = TableSpec(
         ("kids_count", StringType(), False),
     ),
 )
+
+#: One row for each try of a task that had GPUs: who had how many of which, for how long, at what cost (US dollars).
+GPU_HOURS = TableSpec(
+    "platform.gpu_hours",
+    _schema(
+        ("try_id", StringType(), True),
+        ("dag_id", StringType(), True),
+        ("run_id", StringType(), True),
+        ("task_id", StringType(), True),
+        ("map_index", IntegerType(), True),
+        ("try_number", IntegerType(), True),
+        ("owner", StringType(), True),
+        ("state", StringType(), True),
+        ("pool", StringType(), True),
+        ("gpu_product", StringType(), True),
+        ("gpus", IntegerType(), True),
+        ("started", TimestamptzType(), True),
+        ("ended", TimestamptzType(), True),
+        ("seconds", DoubleType(), True),
+        ("cost", DoubleType(), True),
+    ),
+)

@@ -120,4 +120,6 @@ def _credentials(platform: Platform) -> AirflowCredentials:
         jwt_secret=own.airflow_jwt_secret.get_secret_value(),
         api_secret_key=own.airflow_api_secret_key.get_secret_value(),
         admin_password=own.airflow_admin_password.get_secret_value(),
+        s3_access_key=own.s3_access_key,
+        s3_secret_key=own.s3_secret_key.get_secret_value(),
     )

@@ -1,0 +1,173 @@
+"""The GPU-hours ledger, first half: one small object in the lake's bucket for every try of a task that had GPUs.
+
+The DAG `account_gpu_hours` folds the objects into the table `platform.gpu_hours`. The key follows from the try, and the
+first one to write it wins: a try is recorded once, whoever reports its end (the task itself, the API when somebody
+marks it, the scheduler when its process is dead).
+"""
+
+import datetime as dt
+import hashlib
+import json
+import logging
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Final
+
+from airflow.listeners import hookimpl
+
+from podium.platform import settings
+
+if TYPE_CHECKING:
+    from include.config import Settings
+
+log = logging.getLogger(__name__)
+
+PREFIX: Final = "gpu-hours/"
+CONNECT_S: Final = 2
+READ_S: Final = 5
+CONFLICT: Final = ("PreconditionFailed", "ConditionalRequestConflict", "412", "409")
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What one try of a task had of a GPU pool, and for how long.
+
+    :param gpus: those of all its pods: the slots that it took of the Airflow pool.
+    :param seconds: from its start to its end, the wait for a node included: the pool could give them to nobody else.
+    :param cost: US dollars, by the pool's price when it ended.
+    :param state: how the try ended.
+    """
+
+    dag_id: str
+    run_id: str
+    task_id: str
+    map_index: int
+    try_number: int
+    owner: str
+    state: str
+    pool: str
+    gpu_product: str
+    gpus: int
+    started: str
+    ended: str
+    seconds: float
+    cost: float
+
+    @classmethod
+    def of(cls, task_instance: Any, state: str, environment: "Settings") -> "Usage | None":
+        """The usage of a try that has ended; None when it had no GPUs, or never began.
+
+        :param task_instance: Airflow's, of the task's own process or of the database.
+        :param environment: the settings, for the pool's product and price.
+        """
+        task = getattr(task_instance, "task", None)
+        pool_name = getattr(task_instance, "pool", None) or getattr(task, "pool", None) or ""
+        slots: int = getattr(task_instance, "pool_slots", 0) or getattr(task, "pool_slots", 0)
+        pool, started = environment.node_pools.get(pool_name), task_instance.start_date
+        if pool is None or not pool.total_gpus or started is None:
+            return None
+        ended = task_instance.end_date or dt.datetime.now(dt.UTC)
+        seconds = max(0.0, (ended - started).total_seconds())
+        return cls(
+            dag_id=task_instance.dag_id,
+            run_id=task_instance.run_id,
+            task_id=task_instance.task_id,
+            map_index=-1 if task_instance.map_index is None else task_instance.map_index,
+            try_number=task_instance.try_number,
+            owner=getattr(task, "owner", None) or environment.airflow.owner,
+            state=state,
+            pool=pool_name,
+            gpu_product=pool.gpu_product or "",
+            gpus=slots,
+            started=started.astimezone(dt.UTC).isoformat(),
+            ended=ended.astimezone(dt.UTC).isoformat(),
+            seconds=seconds,
+            cost=seconds / 3600 * slots * pool.price_per_gpu_hour,
+        )
+
+    @cached_property
+    def try_id(self) -> str:
+        """Identifies the try: 32 hexadecimal digits."""
+        parts = (self.dag_id, self.run_id, self.task_id, str(self.map_index), str(self.try_number))
+        return hashlib.sha256("".join(f"{len(part)}:{part}" for part in parts).encode()).hexdigest()[:32]
+
+    def to_json(self) -> str:
+        """As it lies in the bucket."""
+        return json.dumps({"try_id": self.try_id, **asdict(self)}, sort_keys=True)
+
+
+def store(usage: Usage, environment: "Settings") -> bool:
+    """Write a usage into the lake's bucket, unless its try is there already.
+
+    :returns: whether it was written.
+    :raises botocore.exceptions.BotoCoreError: the bucket cannot be reached.
+    :raises botocore.exceptions.ClientError: it refuses.
+    :raises AirflowNotFoundException: there is no connection to the lake.
+    """
+    from urllib.parse import urlsplit
+
+    import boto3
+    from airflow.sdk import BaseHook
+    from botocore.config import Config
+    from botocore.exceptions import ClientError
+
+    reach, connection = environment.reach, BaseHook.get_connection(environment.airflow.lake_connection_id)
+    client = boto3.client(
+        "s3",
+        endpoint_url=connection.extra_dejson.get("endpoint_url") or reach.s3_endpoint_url,
+        region_name=reach.s3_region,
+        aws_access_key_id=connection.login,
+        aws_secret_access_key=connection.password,
+        config=Config(connect_timeout=CONNECT_S, read_timeout=READ_S, retries={"total_max_attempts": 2}),
+    )
+    try:
+        client.put_object(
+            Bucket=urlsplit(reach.lake_warehouse).netloc,
+            Key=f"{PREFIX}{usage.try_id}.json",
+            Body=usage.to_json().encode(),
+            ContentType="application/json",
+            IfNoneMatch="*",
+        )
+    except ClientError as error:
+        if error.response.get("Error", {}).get("Code") in CONFLICT:
+            return False
+        raise
+    return True
+
+
+class GpuHoursListener:
+    """Records each try of a task that had GPUs when it ends."""
+
+    @hookimpl
+    def on_task_instance_success(self, task_instance: Any) -> None:
+        """It succeeded, or was marked so."""
+        self._record(task_instance, "success")
+
+    @hookimpl
+    def on_task_instance_failed(self, task_instance: Any) -> None:
+        """It failed, is to be retried, was marked failed, or its process died."""
+        self._record(task_instance, "failed")
+
+    @hookimpl
+    def on_task_instance_skipped(self, task_instance: Any) -> None:
+        """It skipped itself."""
+        self._record(task_instance, "skipped")
+
+    def _record(self, task_instance: Any, state: str) -> None:
+        usage = None
+        try:
+            usage = Usage.of(task_instance, state, settings())
+            if usage is not None and store(usage, settings()):
+                log.info("GPU-hours: %d %s for %.0f s", usage.gpus, usage.gpu_product, usage.seconds)
+        except Exception as error:
+            # An account that lacks a line is mended by hand; a task that fails for its account is not.
+            log.error(
+                "The GPU-hours of this try are not recorded (%s: %s). Check the connection %r and the lake's bucket, "
+                "then put this as %s%s.json there: %s",
+                type(error).__name__,
+                error,
+                settings().airflow.lake_connection_id,
+                PREFIX,
+                usage.try_id if usage else "TRY_ID",
+                usage.to_json() if usage else "unknown",
+            )

@@ -1,0 +1,11 @@
+"""Registers Podium's listeners with Airflow, which loads every plugin of this folder in all its processes."""
+
+from airflow.plugins_manager import AirflowPlugin
+from podium.listeners.gpu_hours import GpuHoursListener
+
+
+class PodiumListeners(AirflowPlugin):
+    """The GPU-hours ledger."""
+
+    name = "podium_listeners"
+    listeners = [GpuHoursListener()]  # noqa: RUF012 - as the base class has it

@@ -1,0 +1,165 @@
+"""A real Airflow for tests: Postgres, API server, scheduler, DAG processor and triggerer, on free ports."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from include.airflow.settings import PROCESSES, Credentials, environment, prepare
+from include.config import load_settings
+from tests.plugins.cluster import CHECKOUT, wait_for
+from tests.services import Services
+
+DAGS = Path(__file__).parent / "dags"
+START_S = 180
+SECRETS = Credentials(
+    postgres_user="airflow",
+    postgres_password="",
+    fernet_key="zmYb4Zb1qzq4cYcJ8nYF1m3lXwQWcG8m9C0w0Jm0l2E=",
+    jwt_secret="j" * 64,
+    api_secret_key="api",
+    admin_password="let-me-in",
+    s3_access_key="",
+    s3_secret_key="",
+)
+
+
+@dataclass
+class Airflow:
+    """Its API, and its processes to be killed and started again."""
+
+    url: str
+    home: Path
+    environment: dict[str, str] = field(repr=False)
+    processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    api: httpx.Client = field(default_factory=lambda: httpx.Client(timeout=30, trust_env=False))
+
+    def start(self, name: str) -> None:
+        """Start one of the four processes."""
+        with (self.home / f"{name}.log").open("ab") as out:
+            self.processes[name] = subprocess.Popen(
+                [sys.executable, "-m", *PROCESSES[name]],
+                env=self.environment,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                cwd=self.home,
+                start_new_session=True,
+            )
+
+    def kill(self, name: str, sign: signal.Signals = signal.SIGKILL) -> None:
+        """End a process and all its children."""
+        os.killpg(self.processes[name].pid, sign)
+        self.processes.pop(name).wait(60)
+
+    def call(self, method: str, path: str, **arguments: Any) -> Any:
+        """One call to the API, which must succeed."""
+        answer = self.api.request(method, f"{self.url}/api/v2{path}", **arguments)
+        assert answer.status_code < 400, f"{method} {path}: {answer.status_code} {answer.text[:500]}"
+        return answer.json() if answer.content else None
+
+    def log_in(self) -> None:
+        answer = self.api.post(f"{self.url}/auth/token", json={"username": "admin", "password": "let-me-in"})
+        self.api.headers["Authorization"] = f"Bearer {answer.raise_for_status().json()['access_token']}"
+
+    def run(self, dag_id: str) -> str:
+        """Trigger a DAG; returns the run's id."""
+        return str(self.call("POST", f"/dags/{dag_id}/dagRuns", json={"logical_date": None})["dag_run_id"])
+
+    def task(self, dag_id: str, run_id: str, task_id: str = "work") -> dict[str, Any]:
+        """A task instance."""
+        return dict(self.call("GET", f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}"))
+
+    def state(self, dag_id: str, run_id: str, task_id: str = "work") -> str | None:
+        """The state of a task instance."""
+        found: str | None = self.task(dag_id, run_id, task_id)["state"]
+        return found
+
+    def result(self, dag_id: str, run_id: str, task_id: str = "work") -> Any:
+        """What a task returned."""
+        path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/xcomEntries/return_value"
+        return self.call("GET", path, params={"deserialize": "true"})["value"]
+
+    def log(self, dag_id: str, run_id: str, attempt: int, task_id: str = "work") -> list[str]:
+        """The lines of a task's log, as the UI shows them; none before the attempt has begun."""
+        if self.task(dag_id, run_id, task_id)["try_number"] < attempt:
+            return []
+        path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/logs/{attempt}"
+        entries = self.call("GET", path, params={"full_content": "true"}, headers={"Accept": "application/json"})
+        return [entry["event"] if isinstance(entry, dict) else str(entry) for entry in entries["content"]]
+
+
+@contextmanager
+def running_airflow(services: Services, kubeconfig: Path) -> Iterator[Airflow]:
+    """Start all of it; end it."""
+    from dataclasses import replace
+
+    settings, home = load_settings("local"), services.home
+    own = services.credentials
+    secrets = replace(
+        SECRETS,
+        postgres_password=own["airflow_database_password"],
+        s3_access_key=own["s3_access_key"],
+        s3_secret_key=own["s3_secret_key"],
+    )
+    prepare(home, secrets)
+    bundle = {
+        "name": "live",
+        "classpath": "airflow.dag_processing.bundles.local.LocalDagBundle",
+        "kwargs": {"path": str(DAGS), "refresh_interval": 5},
+    }
+    connection = {"conn_type": "kubernetes", "extra": {"kube_config_path": str(kubeconfig)}}
+    variables = environment(settings, home, secrets) | {
+        "PATH": os.environ["PATH"],
+        "HOME": str(home),
+        "AIRFLOW__CORE__DAGS_FOLDER": str(DAGS),
+        "AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST": json.dumps([bundle]),
+        "AIRFLOW_CONN_KUBERNETES_DEFAULT": json.dumps(connection),
+        "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "15",
+        "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "3",
+        "AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "5",
+        "AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_THRESHOLD": "10",
+        "AIRFLOW__SCHEDULER__JOB_HEARTBEAT_SEC": "2",
+        "AIRFLOW__TRIGGERER__JOB_HEARTBEAT_SEC": "2",
+        "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "10",
+    }
+    migrated = subprocess.run(
+        [sys.executable, "-m", "include.airflow.database"],
+        env=variables,
+        cwd=CHECKOUT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    assert migrated.returncode == 0, migrated.stdout[-3000:]
+    airflow = Airflow(f"http://127.0.0.1:{services.ports['airflow']}", home, variables)
+    with ExitStack() as stack:
+        stack.enter_context(airflow.api)
+        stack.callback(lambda: [airflow.kill(name, signal.SIGTERM) for name in list(airflow.processes)])
+        for name in PROCESSES:
+            airflow.start(name)
+        wait_for(lambda: _serves(airflow), "Airflow's API", START_S)
+        airflow.log_in()
+        wait_for(lambda: len(airflow.call("GET", "/dags")["dags"]) >= 5, "the DAGs to be parsed", START_S)
+        errors = airflow.call("GET", "/importErrors")["import_errors"]
+        assert not errors, errors
+        yield airflow
+
+
+def _serves(airflow: Airflow) -> bool:
+    for name, process in airflow.processes.items():
+        if process.poll() is not None:
+            pytest.fail(f"{name} ended: {(airflow.home / f'{name}.log').read_text()[-3000:]}")
+    try:
+        return airflow.api.get(f"{airflow.url}/api/v2/monitor/health").status_code == 200
+    except httpx.HTTPError:
+        return False

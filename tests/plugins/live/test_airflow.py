@@ -1,0 +1,98 @@
+"""What only a real Airflow can show: pools, kills, the GPU-hours ledger, logs across processes."""
+
+import json
+import logging
+import time
+from typing import Any
+
+import boto3
+import pytest
+
+from tests.plugins.cluster import Platform, wait_for
+from tests.plugins.live.airflow import Airflow
+from tests.plugins.test_pod_operator import numbers
+from tests.services import Services
+
+log = logging.getLogger(__name__)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+MODES = pytest.mark.parametrize("mode", ["deferred", "sync"])
+
+
+def usages(services: Services, dag_id: str, run_id: str) -> list[dict[str, Any]]:
+    """The records of GPU-hours that lie in the bucket, of one run."""
+    client = boto3.client(
+        "s3",
+        endpoint_url=services.platform_environment["S3_ENDPOINT_URL"],
+        region_name="us-east-1",
+        aws_access_key_id=services.credentials["s3_access_key"],
+        aws_secret_access_key=services.credentials["s3_secret_key"],
+    )
+    keys = [item["Key"] for item in client.list_objects_v2(Bucket="lake", Prefix="gpu-hours/").get("Contents", [])]
+    records = [json.loads(client.get_object(Bucket="lake", Key=key)["Body"].read()) for key in keys]
+    found = [record for record in records if (record["dag_id"], record["run_id"]) == (dag_id, run_id)]
+    return sorted(found, key=lambda record: (record["task_id"], record["try_number"]))
+
+
+def pods_of(platform: Platform, dag_id: str) -> list[dict[str, Any]]:
+    return [pod for name, pod in platform.pods().items() if name.startswith(dag_id.replace("_", "-"))]
+
+
+def test_two_tasks_that_together_exceed_the_pool_wait_for_each_other_also_deferred(
+    airflow: Airflow, services: Services
+) -> None:
+    run = airflow.run("too_many_gpus")
+    seen: set[tuple[str | None, ...]] = set()
+
+    def over() -> bool:
+        states = tuple(airflow.state("too_many_gpus", run, task) for task in ("first", "second"))
+        seen.add(states)
+        return set(states) <= {"success", "failed"}
+
+    wait_for(over, "both tasks", 120)
+    assert {airflow.state("too_many_gpus", run, task) for task in ("first", "second")} == {"success"}
+    at_work = {"queued", "running", "deferred"}
+    assert not [states for states in seen if set(states) <= at_work], seen
+    assert any("deferred" in states and "scheduled" in states for states in seen), seen
+    wait_for(lambda: len(usages(services, "too_many_gpus", run)) == 2, "the GPU-hours of both")
+    for record in usages(services, "too_many_gpus", run):
+        assert (record["gpus"], record["pool"], record["owner"]) == (6, "gpu-a100", "somebody")
+        assert record["cost"] == pytest.approx(record["seconds"] / 3600 * 6 * 3.67)
+        assert record["seconds"] > 0
+
+
+@MODES
+def test_a_task_returns_its_result_and_its_whole_log(airflow: Airflow, services: Services, mode: str) -> None:
+    dag_id = f"works_{mode}"
+    run = airflow.run(dag_id)
+    wait_for(lambda: airflow.state(dag_id, run) in ("success", "failed"), "the task", 120)
+    lines = airflow.log(dag_id, run, 1)
+    assert airflow.state(dag_id, run) == "success", "\n".join(lines)
+    assert airflow.result(dag_id, run) == {"ran": 1}
+    assert numbers("\n".join(lines)) == list(range(60))
+    wait_for(lambda: [record["state"] for record in usages(services, dag_id, run)] == ["success"], "its GPU-hours")
+
+
+@MODES
+@pytest.mark.parametrize("how", ["task marked failed", "run failed and deleted"])
+def test_a_task_that_is_killed_frees_its_gpus(
+    airflow: Airflow,
+    platform: Platform,
+    services: Services,
+    mode: str,
+    how: str,
+) -> None:
+    dag_id = f"sleeps_{mode}"
+    run = airflow.run(dag_id)
+    # What is watched has its log copied; before that a deferred task has no trigger yet that could be told.
+    wait_for(lambda: "asleep" in airflow.log(dag_id, run, 1), "the pod's log", 90)
+    if how == "task marked failed":
+        airflow.call("PATCH", f"/dags/{dag_id}/dagRuns/{run}/taskInstances/work", json={"new_state": "failed"})
+    else:
+        # Airflow deletes no run that is still at work.
+        airflow.call("PATCH", f"/dags/{dag_id}/dagRuns/{run}", json={"state": "failed"})
+        airflow.call("DELETE", f"/dags/{dag_id}/dagRuns/{run}")
+    began = time.monotonic()
+    wait_for(lambda: not pods_of(platform, dag_id), "the pod to go", 60)
+    log.info("%s, %s: gone after %.1f s", mode, how, time.monotonic() - began)
+    if how == "task marked failed":
+        wait_for(lambda: [r["state"] for r in usages(services, dag_id, run)] == ["failed"], "its GPU-hours")
