@@ -45,6 +45,7 @@ class CustomResourceRun:
     :param deferrable: wait in the triggerer; else in the worker.
     :param cleanup: what becomes of the object when it is finished.
     :param wants_result: whether a result line is expected in the log.
+    :param read_result: reads the result from the object where none is expected in the log.
     """
 
     operator: "BaseOperator"
@@ -54,6 +55,7 @@ class CustomResourceRun:
     deferrable: bool = True
     cleanup: Cleanup = Cleanup.KEEP
     wants_result: bool = True
+    read_result: Callable[[Object], Any] | None = None
 
     def __post_init__(self) -> None:
         self.hook = CustomResourceHook(self.namespace, conn_id=self.conn_id)
@@ -97,7 +99,7 @@ class CustomResourceRun:
             if self.cleanup is Cleanup.DELETE_ALWAYS:
                 self.hook.delete(self.kind, name)
             raise WorkFailedError(f"{task_id} failed.\n{text}")
-        result = self._result(name) if self.wants_result else None
+        result = self._result(name) if self.wants_result else self._own_result(name)
         if self.cleanup is not Cleanup.KEEP:
             self.hook.delete(self.kind, name)
         return result
@@ -163,6 +165,10 @@ class CustomResourceRun:
             deadline=deadline,
             log_reader=f"try {self._ti.try_number}",
         )
+
+    def _own_result(self, name: str) -> Any:
+        finished = self.hook.read(self.kind, name)
+        return self.read_result(finished) if self.read_result and finished else None
 
     def _result(self, name: str) -> dict[str, Any]:
         for pod in reversed(self.hook.pods(self.kind, name)):

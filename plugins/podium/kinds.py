@@ -42,6 +42,7 @@ class Kind:
     :param succeeded: condition types that must all be True for success.
     :param failed: condition types any of which means failure when True.
     :param state_field: for kinds with a state instead of conditions: its path in the status.
+    :param active_field: for kinds without a condition for it: a list in the status whose entries count `active` jobs.
     :param message_field: where the state's message is, beside it.
     :param states: every value of that state that the controller defines.
     :param hints: what a state means for a person, where the controller says nothing.
@@ -57,6 +58,7 @@ class Kind:
     succeeded: tuple[str, ...] = ()
     failed: tuple[str, ...] = ()
     state_field: tuple[str, ...] = ()
+    active_field: str = ""
     message_field: str = "message"
     states: Mapping[str, Phase] = field(default_factory=dict)
     hints: Mapping[str, str] = field(default_factory=dict)
@@ -107,7 +109,8 @@ class Kind:
             return Judgement(Phase.SUCCEEDED, self.succeeded[-1])
         telling = ("Suspended", "Restarting") if {"Suspended", "Restarting"} & holding.keys() else self.succeeded
         waiting: Manifest = next((conditions[name] for name in telling if name in conditions), {})
-        phase = Phase.RUNNING if "Running" in holding else Phase.PENDING
+        active = any(entry.get("active") for entry in status.get(self.active_field) or ())
+        phase = Phase.RUNNING if "Running" in holding or active else Phase.PENDING
         return Judgement(phase, waiting.get("reason") or "", waiting.get("message") or "")
 
 
@@ -172,4 +175,56 @@ INFERENCE_SERVICE: Final = Kind(
     container="kserve-container",
 )
 
-KINDS: Final[dict[str, Kind]] = {kind.name: kind for kind in (SPARK_APPLICATION, MPI_JOB, INFERENCE_SERVICE)}
+# kubeflow/trainer pkg/apis/trainer/v1alpha1. Its pods are those of the JobSet of the same name; the container of the
+# trainer is `node`, and rank 0 is the pod with index 0.
+TRAIN_JOB: Final = Kind(
+    group="trainer.kubeflow.org",
+    version="v1alpha1",
+    plural="trainjobs",
+    name="TrainJob",
+    succeeded=("Complete",),
+    failed=("Failed",),
+    active_field="jobsStatus",
+    pod_selector=(
+        "jobset.sigs.k8s.io/jobset-name={name},jobset.sigs.k8s.io/replicatedjob-name=node,"
+        "batch.kubernetes.io/job-completion-index=0"
+    ),
+    container="node",
+    all_pods_selector="jobset.sigs.k8s.io/jobset-name={name}",
+)
+
+# kubeflow/katib pkg/apis/controller/experiments/v1beta1: Created, Running, Restarting, Succeeded, Failed. The pods of
+# its trials are labelled by KatibExperimentOperator.
+EXPERIMENT: Final = Kind(
+    group="kubeflow.org",
+    version="v1beta1",
+    plural="experiments",
+    name="Experiment",
+    succeeded=("Succeeded",),
+    failed=("Failed",),
+    pod_selector="podium.dev/experiment={name}",
+    container="trial",
+)
+
+# argoproj/argo-workflows pkg/apis/workflow/v1alpha1 WorkflowPhase.
+WORKFLOW: Final = Kind(
+    group="argoproj.io",
+    version="v1alpha1",
+    plural="workflows",
+    name="Workflow",
+    state_field=("phase",),
+    states={
+        "": Phase.PENDING,
+        "Pending": Phase.PENDING,
+        "Running": Phase.RUNNING,
+        "Succeeded": Phase.SUCCEEDED,
+        "Failed": Phase.FAILED,
+        "Error": Phase.FAILED,
+    },
+    pod_selector="workflows.argoproj.io/workflow={name}",
+    container="main",
+)
+
+KINDS: Final[dict[str, Kind]] = {
+    kind.name: kind for kind in (SPARK_APPLICATION, MPI_JOB, INFERENCE_SERVICE, TRAIN_JOB, EXPERIMENT, WORKFLOW)
+}

@@ -60,6 +60,11 @@ class Placement:
         }
 
     @property
+    def pod_fields(self) -> dict[str, Any]:
+        """Selector and tolerations, as fields of a pod's specification."""
+        return {"nodeSelector": self.node_selector, "tolerations": self.tolerations}
+
+    @property
     def queue_labels(self) -> dict[str, str]:
         """Labels of the object that Kueue admits as a whole; none where the pool has no queue."""
         return {KUEUE_QUEUE: self.settings.kueue_queue} if self.settings.kueue_queue else {}

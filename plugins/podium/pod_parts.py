@@ -61,6 +61,31 @@ def environment_from(settings: "Settings") -> list[dict[str, Any]]:
     return [{"configMapRef": {"name": settings.kubernetes.platform_config_map}}]
 
 
+def pod_spec(settings: "Settings", container: dict[str, Any], variables: list[dict[str, str]]) -> dict[str, Any]:
+    """A pod with one container, as all of Podium's are: restricted, with addresses and credentials.
+
+    :param container: its name, image, command and resources; wins over what is common.
+    :param variables: its environment, beside the platform's addresses.
+    """
+    return {
+        "serviceAccountName": settings.kubernetes.service_account,
+        "automountServiceAccountToken": False,
+        "terminationGracePeriodSeconds": GRACE_S,
+        "securityContext": POD_SECURITY_CONTEXT,
+        "volumes": [credentials_volume(settings)],
+        "containers": [
+            {
+                "env": variables,
+                "envFrom": environment_from(settings),
+                "volumeMounts": [credentials_mount()],
+                "securityContext": CONTAINER_SECURITY_CONTEXT,
+                "terminationMessagePolicy": "FallbackToLogsOnError",
+                **container,
+            }
+        ],
+    }
+
+
 def credentials_volume(settings: "Settings") -> dict[str, Any]:
     """The volume that holds the credentials: files, since environments show in process lists."""
     secret = {"secretName": settings.kubernetes.credentials_secret, "defaultMode": 0o440}

@@ -21,7 +21,8 @@ class CustomResourceOperator(BaseOperator):
     A retry or another worker adopts the object that is there; one that finished while nobody watched has its
     result collected. The log of the pod that matters runs along in the task's log.
 
-    A child sets `kind` and builds the manifest in `manifest`.
+    A child sets `kind` and builds the manifest in `manifest`; one whose result is in the object's status, not in a log,
+    reads it in `result`.
 
     :param deferrable: wait in the triggerer; else in the worker.
     :param cleanup: what becomes of the finished object.
@@ -43,10 +44,15 @@ class CustomResourceOperator(BaseOperator):
         self.cleanup_policy = cleanup
         self.wants_result = wants_result
         self._run: CustomResourceRun | None = None
+        self._run_id = ""
 
     @abstractmethod
     def manifest(self, identity: Identity) -> Object:
         """The object to apply, named `identity.name`. Template fields are rendered by now."""
+
+    def result(self, finished: Object) -> Any:
+        """The result that a succeeded object holds itself; by default it has none."""
+        return None
 
     def execute(self, context: "Context") -> Any:
         """Apply or adopt, then wait.
@@ -54,6 +60,7 @@ class CustomResourceOperator(BaseOperator):
         :raises WorkFailedError: the object failed.
         :raises WorkTimeoutError: it did not finish in time.
         """
+        self._run_id = context["run_id"]
         return self._begin().start(context, self.manifest)
 
     def resume(self, context: "Context", event: dict[str, Any]) -> Any:
@@ -79,5 +86,6 @@ class CustomResourceOperator(BaseOperator):
             deferrable=self.deferrable,
             cleanup=self.cleanup_policy,
             wants_result=self.wants_result,
+            read_result=self.result,
         )
         return self._run

@@ -1,7 +1,7 @@
 """Horovod on the GPU pools: an MPIJob of the mpi-operator."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import Any, ClassVar, Final
 
 from podium import pod_parts
 from podium.hooks.custom_resource import Object
@@ -10,9 +10,6 @@ from podium.kinds import MPI_JOB, Kind
 from podium.node_pools import Placement, place
 from podium.operators.custom_resource import CustomResourceOperator
 from podium.platform import settings
-
-if TYPE_CHECKING:
-    from airflow.sdk import Context
 
 HOSTFILE: Final = "/etc/mpi/hostfile"
 SSH_AUTH_PATH: Final = "/home/podium/.ssh"
@@ -65,12 +62,6 @@ class MPIJobOperator(CustomResourceOperator):
         self.command = list(command)
         self.workers = workers
         self.env = dict(env or {})
-        self._run_id = ""
-
-    def execute(self, context: "Context") -> Any:
-        """Start the job, or adopt it, and wait."""
-        self._run_id = context["run_id"]
-        return super().execute(context)
 
     def manifest(self, identity: Identity) -> Object:
         """The MPIJob."""
@@ -80,8 +71,7 @@ class MPIJobOperator(CustomResourceOperator):
         worker = self._pod({"name": "worker", "resources": self.placement.resources})
         gang = {JOB_LABEL: identity.name, ROLE_LABEL: "worker"}
         worker["spec"] |= {
-            "nodeSelector": self.placement.node_selector,
-            "tolerations": self.placement.tolerations,
+            **self.placement.pod_fields,
             "affinity": self.placement.gang_affinity(gang),
         }
         return {
@@ -112,28 +102,10 @@ class MPIJobOperator(CustomResourceOperator):
         }
 
     def _pod(self, container: Object) -> Object:
-        platform = settings()
         variables = pod_parts.environment(self.dag_id, self._run_id, self.image)
         variables += [{"name": name, "value": value} for name, value in self.env.items()]
         return {
             # ssh between pods does not pass through a mesh's side-car.
             "metadata": {"labels": {"sidecar.istio.io/inject": "false"}},
-            "spec": {
-                "serviceAccountName": platform.kubernetes.service_account,
-                "automountServiceAccountToken": False,
-                "terminationGracePeriodSeconds": pod_parts.GRACE_S,
-                "securityContext": pod_parts.POD_SECURITY_CONTEXT,
-                "volumes": [pod_parts.credentials_volume(platform)],
-                "containers": [
-                    {
-                        "image": self.image,
-                        "env": variables,
-                        "envFrom": pod_parts.environment_from(platform),
-                        "volumeMounts": [pod_parts.credentials_mount()],
-                        "securityContext": pod_parts.CONTAINER_SECURITY_CONTEXT,
-                        "terminationMessagePolicy": "FallbackToLogsOnError",
-                        **container,
-                    }
-                ],
-            },
+            "spec": pod_parts.pod_spec(settings(), {"image": self.image, **container}, variables),
         }
