@@ -1,54 +1,42 @@
-"""Holding a batch of records against the contract: vectorised for good ones, one by one for those that break.
+"""Holding a batch of records against the contract: in columns for good ones, one by one for those that break.
 
-`Contract.check` is the authority. This does the same for whole columns and hands every record that looks broken
-to it; where the two disagree, the authority judges the whole batch.
+`Contract.check` is the authority. This does the same for whole columns and hands every record that looks broken, or
+that the two JSON parsers might read differently, to it. What it accepts without asking is what the authority accepts:
+
+- Only *plain* records are parsed in columns: flat objects without an escape, in valid UTF-8. Each holds exactly one
+  opening and one closing brace, at its ends, so that as many rows as records prove that row n is record n.
+- Arrow's parser refuses what orjson refuses, a field given twice or a number that is too large among it, but for
+  NaN and infinities: these fail the bounds, or the look at the fields that the contract does not name.
 """
 
-import datetime as dt
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from operator import itemgetter
-from typing import Any
+from collections.abc import Iterator
+from dataclasses import dataclass
 
-import orjson
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.json as pj
 
-from include.jobs.ingest.contract import (
-    BrokenRecordError,
-    Contract,
-    Field,
-    Reason,
-    Value,
-    parse_timestamp,
-)
+from include.jobs.ingest.contract import BrokenRecordError, Contract, Field, Reason, Value
 
-_PYTHON_TYPES = {
-    "integer": frozenset({int}),
-    "number": frozenset({int, float}),
-    "string": frozenset({str}),
-    "timestamp": frozenset({str}),
-}
-_ARROW_TYPES = {
+#: Records that are parsed together; large enough to hide the cost of a call, small enough to be parsed again.
+_BLOCK = 4_096
+#: A block that does not parse is cut into so many; below `_SMALL` records the authority takes them.
+_CUTS = 8
+_SMALL = 128
+
+_PLAIN = r"^\{[^{}\[\\]*\}$"
+_TIMESTAMP = r"^\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])T([01]\d|2[0-3]):[0-5]\d:[0-5]\dZ$"
+_DAY_OF_EVERY_MONTH = "^.{8}([01]|2[0-8])"
+_UNEXPECTED_FIELD = "unexpected field"
+_NEGATIVE_ZERO = -(2**63)
+
+_COLUMN_TYPES = {
     "integer": pa.int64(),
     "number": pa.float64(),
     "string": pa.string(),
     "timestamp": pa.timestamp("us", "UTC"),
 }
-
-
-@dataclass(slots=True)
-class Records:
-    """Records as they came, column-wise; all lists have one length. `times` are milliseconds since 1970."""
-
-    partitions: list[int] = field(default_factory=list)
-    offsets: list[int] = field(default_factory=list)
-    times: list[int] = field(default_factory=list)
-    keys: list[bytes | None] = field(default_factory=list)
-    values: list[bytes | None] = field(default_factory=list)
-
-    def __len__(self) -> int:
-        return len(self.offsets)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,125 +50,181 @@ class Broken:
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """A batch after the check. `columns` holds the contract's columns of the records at the places `good`."""
+    """A batch after the check.
 
-    good: list[int]
+    `columns` holds the contract's columns of the records at the places `good` (int64, ascending).
+    """
+
+    good: pa.Array
     columns: dict[str, pa.Array]
     broken: list[Broken]
 
 
-def check_batch(contract: Contract, keys: Sequence[bytes | None], values: Sequence[bytes | None]) -> Checked:
-    """Check a batch of message keys and values of one length; every record comes out either good or broken."""
-    rows, places = _parse(contract, values)
-    rows, places = _well_typed(contract, rows, places)
-    try:
-        columns, places = _bounded(contract, rows, places, keys)
-    except (OverflowError, pa.ArrowInvalid):
-        # A number that no column holds, which breaks the bounds of its field: only the slow path can name it.
-        return check_one_by_one(contract, keys, values)
-    broken: list[Broken] = []
-    for index in sorted(set(range(len(values))).difference(places)):
-        try:
-            contract.check(keys[index], values[index])
-        except BrokenRecordError as error:
-            broken.append(Broken(index, error.reason, error.detail))
-        else:
-            return check_one_by_one(contract, keys, values)
-    return Checked(places, columns, broken)
+def check_batch(contract: Contract, keys: pa.Array, values: pa.Array) -> Checked:
+    """Check a batch of message keys (binary) and values (large binary) of one length.
+
+    Every record comes out either good or broken.
+    """
+    places = _plain(contract, values)
+    table, places = _parse(contract, _take(values, places), places)
+    columns, places = _bounded(contract, table, places, _take(keys, places))
+    suspected = np.setdiff1d(np.arange(len(values)), places, assume_unique=True)
+    judged = _one_by_one(contract, keys, values, suspected)
+    return _merged(Checked(places, columns, []), judged)
 
 
-def check_one_by_one(contract: Contract, keys: Sequence[bytes | None], values: Sequence[bytes | None]) -> Checked:
-    """The same as `check_batch`, by the authority alone: some ten times slower."""
+def check_one_by_one(contract: Contract, keys: pa.Array, values: pa.Array) -> Checked:
+    """The same as `check_batch`, by the authority alone: many times slower."""
+    return _one_by_one(contract, keys, values, np.arange(len(values)))
+
+
+def _one_by_one(contract: Contract, keys: pa.Array, values: pa.Array, places: "np.ndarray") -> Checked:
     good: list[int] = []
     rows: list[tuple[Value, ...]] = []
     broken: list[Broken] = []
-    for index, (key, value) in enumerate(zip(keys, values, strict=True)):
+    for index in places.tolist():
         try:
-            rows.append(contract.check(key, value))
+            rows.append(contract.check(keys[index].as_py(), values[index].as_py()))
             good.append(index)
         except BrokenRecordError as error:
             broken.append(Broken(index, error.reason, error.detail))
     columns = {
-        item.name: pa.array([row[place] for row in rows], _ARROW_TYPES[item.type])
+        item.name: pa.array([row[place] for row in rows], _COLUMN_TYPES[item.type])
         for place, item in enumerate(contract.fields)
     }
-    return Checked(good, columns, broken)
+    return Checked(pa.array(good, pa.int64()), columns, broken)
 
 
-def _parse(contract: Contract, values: Sequence[bytes | None]) -> tuple[list[tuple[Any, ...]], list[int]]:
-    """Rows of the records that are JSON objects with all fields, and their places."""
-    rows: list[tuple[Any, ...]] = []
-    places: list[int] = []
-    pick, loads, limit = itemgetter(*contract.names), orjson.loads, contract.max_bytes
-    for index, value in enumerate(values):
-        if value is None or len(value) > limit:
-            continue
+def _merged(fast: Checked, judged: Checked) -> Checked:
+    """Both together, in the order of the batch."""
+    if not len(judged.good):
+        return Checked(fast.good, fast.columns, judged.broken)
+    places = pa.concat_arrays([fast.good, judged.good])
+    order = pc.sort_indices(places)
+    columns = {
+        name: pa.concat_arrays([column, judged.columns[name]]).take(order) for name, column in fast.columns.items()
+    }
+    return Checked(places.take(order), columns, judged.broken)
+
+
+def _plain(contract: Contract, values: pa.Array) -> pa.Array:
+    """The places of the records that may be parsed in columns."""
+    small = pc.less_equal(pc.binary_length(values), contract.max_bytes)
+    # The length first: a record of megabytes is not searched.
+    places = pc.indices_nonzero(pc.fill_null(small, False)).cast(pa.int64())
+    texts = _take(values, places)
+    plain = pc.match_substring_regex(texts, _PLAIN)
+    try:
+        pc.cast(texts, pa.large_string())
+    except pa.ArrowInvalid:
+        # Arrow does not say which of them is not UTF-8: ASCII ones are.
+        plain = pc.and_(plain, pc.string_is_ascii(pc.cast(texts, pa.large_string(), safe=False)))
+    return places if pc.all(plain, min_count=0).as_py() else places.filter(plain)
+
+
+def _take(array: pa.Array, places: pa.Array) -> pa.Array:
+    return array if len(places) == len(array) else array.take(places)
+
+
+def _parse(contract: Contract, texts: pa.Array, places: pa.Array) -> tuple[pa.Table, pa.Array]:
+    """The plain records' fields as the contract types them, null where there is none, and their places.
+
+    Records whose block cannot be parsed are left out.
+    """
+    parser = _Parser(contract, texts)
+    blocks = ((begin, min(begin + _BLOCK, len(texts))) for begin in range(0, len(texts), _BLOCK))
+    parsed = [found for begin, end in blocks for found in parser.parse(begin, end)]
+    tables = [parser.schema.empty_table(), *(table for table, _, _ in parsed)]
+    spans = [pa.array([], pa.int64()), *(places[begin:end] for _, begin, end in parsed)]
+    return pa.concat_tables(tables), pa.concat_arrays(spans)
+
+
+class _Parser:
+    """Parses blocks of an array of plain records, without copying them: its buffer has one object after the other."""
+
+    def __init__(self, contract: Contract, texts: pa.Array) -> None:
+        # Timestamps are taken as text: Arrow reads more forms of them than the contract allows.
+        self.schema = pa.schema(
+            [
+                (item.name, pa.string() if item.type == "timestamp" else _COLUMN_TYPES[item.type])
+                for item in contract.fields
+            ]
+        )
+        self._unexpected = "error"
+        _, offsets, data = texts.buffers()
+        self._data = data
+        self._offsets = np.frombuffer(offsets, np.int64)[texts.offset :] if offsets else np.zeros(1, np.int64)
+
+    def parse(self, begin: int, end: int) -> Iterator[tuple[pa.Table, int, int]]:
+        """Tables of the blocks that can be parsed, each with its bounds."""
         try:
-            rows.append(pick(loads(value)))
-        except (orjson.JSONDecodeError, KeyError, TypeError, IndexError):
-            continue
-        places.append(index)
-    return rows, places
+            table = self._read(begin, end)
+        except pa.ArrowInvalid as error:
+            if self._unexpected == "error" and _UNEXPECTED_FIELD in str(error):
+                # The contract ignores fields that it does not name; what they hold must be JSON all the same.
+                self._unexpected = "infer"
+                yield from self.parse(begin, end)
+            elif end - begin > _SMALL:
+                step = -(-(end - begin) // _CUTS)
+                for cut in range(begin, end, step):
+                    yield from self.parse(cut, min(cut + step, end))
+        else:
+            # Fewer rows than records: a quotation mark that is never closed has swallowed a brace.
+            if table.num_rows == end - begin:
+                yield self._named(table), begin, end
 
+    def _read(self, begin: int, end: int) -> pa.Table:
+        start, size = int(self._offsets[begin]), int(self._offsets[end] - self._offsets[begin])
+        return pj.read_json(
+            pa.BufferReader(self._data.slice(start, size)),
+            read_options=pj.ReadOptions(use_threads=False, block_size=size + 1),
+            parse_options=pj.ParseOptions(explicit_schema=self.schema, unexpected_field_behavior=self._unexpected),
+        )
 
-def _well_typed(
-    contract: Contract, rows: list[tuple[Any, ...]], places: list[int]
-) -> tuple[list[tuple[Any, ...]], list[int]]:
-    """The rows whose values all have the Python type of their field."""
-    offenders: set[int] = set()
-    for item, column in zip(contract.fields, zip(*rows, strict=True), strict=bool(rows)):
-        allowed = _PYTHON_TYPES[item.type]
-        if not set(map(type, column)) <= allowed:
-            offenders.update(place for place, value in enumerate(column) if type(value) not in allowed)
-    if not offenders:
-        return rows, places
-    kept = [place for place in range(len(rows)) if place not in offenders]
-    return [rows[place] for place in kept], [places[place] for place in kept]
+    def _named(self, table: pa.Table) -> pa.Table:
+        """The contract's columns; a row with a number elsewhere that JSON does not know becomes null throughout."""
+        others = [name for name in table.column_names if name not in self.schema.names]
+        named = table.select(self.schema.names)
+        sound = [pc.is_finite(table[name]).fill_null(True) for name in others if pa.types.is_floating(table[name].type)]
+        for mask in sound:
+            named = pa.table([pc.if_else(mask, column, None) for column in named.columns], schema=self.schema)
+        return named
 
 
 def _bounded(
-    contract: Contract, rows: list[tuple[Any, ...]], places: list[int], keys: Sequence[bytes | None]
-) -> tuple[dict[str, pa.Array], list[int]]:
-    """Columns of the rows whose values lie within bounds and match their key."""
-    raw = list(zip(*rows, strict=True)) or [()] * len(contract.fields)
+    contract: Contract, table: pa.Table, places: pa.Array, keys: pa.Array
+) -> tuple[dict[str, pa.Array], pa.Array]:
+    """Columns of the rows that have every field within its bounds and match their key."""
     columns: dict[str, pa.Array] = {}
-    mask: pa.Array | None = None
-    for item, column in zip(contract.fields, raw, strict=True):
-        array = _timestamps(column) if item.type == "timestamp" else pa.array(column, _ARROW_TYPES[item.type])
-        columns[item.name] = array
-        mask = _and(mask, _within(item, array))
+    mask = pa.repeat(pa.scalar(True), table.num_rows)
+    for item in contract.fields:
+        array = table[item.name].combine_chunks()
+        columns[item.name] = _timestamps(array) if item.type == "timestamp" else array
+        mask = pc.and_(mask, _within(item, columns[item.name]))
     expected = columns[contract.key_field].cast(pa.string()).cast(pa.binary())
-    mask = _and(mask, pc.equal(expected, pa.array([keys[place] for place in places], pa.binary())))
-    mask = pc.fill_null(mask, False)
+    mask = pc.and_(mask, pc.fill_null(pc.equal(expected, keys), False))
     if pc.all(mask, min_count=0).as_py():
         return columns, places
-    kept = pc.indices_nonzero(mask).to_pylist()
-    return {name: array.filter(mask) for name, array in columns.items()}, [places[place] for place in kept]
+    return {name: array.filter(mask) for name, array in columns.items()}, places.filter(mask)
 
 
 def _within(item: Field, array: pa.Array) -> pa.Array:
     measured = pc.utf8_length(array) if item.type == "string" else array
     low, high = pa.scalar(item.minimum, measured.type), pa.scalar(item.maximum, measured.type)
-    return pc.and_(pc.greater_equal(measured, low), pc.less_equal(measured, high))
+    mask = pc.and_(pc.greater_equal(measured, low), pc.less_equal(measured, high))
+    if item.type == "number":
+        # Written as an integer, -0 is 0 to the authority; Arrow keeps the sign.
+        mask = pc.and_(mask, pc.not_equal(array.view(pa.int64()), _NEGATIVE_ZERO))
+    return pc.fill_null(mask, False)
 
 
-def _and(mask: pa.Array | None, other: pa.Array) -> pa.Array:
-    return other if mask is None else pc.and_kleene(mask, other)
-
-
-def _timestamps(column: Sequence[str]) -> pa.Array:
-    """Parse `YYYY-MM-DDTHH:MM:SSZ`; null where a text is none."""
-    texts = pa.array(column, pa.string())
-    if pc.all(pc.match_like(texts, "____-__-__T__:__:__Z"), min_count=0).as_py():
-        try:
-            return texts.cast(_ARROW_TYPES["timestamp"])
-        except pa.ArrowInvalid:
-            pass  # Arrow does not say which of them is no time: find it below.
-    return pa.array([_timestamp(text) for text in column], _ARROW_TYPES["timestamp"])
-
-
-def _timestamp(text: str) -> dt.datetime | None:
+def _timestamps(texts: pa.Array) -> pa.Array:
+    """Parse `YYYY-MM-DDTHH:MM:SSZ`; null where a text is none, or might be none."""
+    texts = pc.if_else(pc.match_substring_regex(texts, _TIMESTAMP), texts, None)
     try:
-        return parse_timestamp(text)
-    except ValueError:
-        return None
+        return texts.cast(_COLUMN_TYPES["timestamp"])
+    except pa.ArrowInvalid:
+        # A day that its month does not have; Arrow does not say which.
+        return pc.if_else(pc.match_substring_regex(texts, _DAY_OF_EVERY_MONTH), texts, None).cast(
+            _COLUMN_TYPES["timestamp"]
+        )

@@ -4,7 +4,7 @@ import datetime as dt
 import logging
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -14,10 +14,11 @@ import pyarrow.compute as pc
 from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.table import Table
 
-from include.jobs.ingest.check import Checked, Records, check_batch
+from include.jobs.ingest.ahead import ahead
+from include.jobs.ingest.check import Checked, check_batch
 from include.jobs.ingest.contract import Contract
 from include.jobs.ingest.plan import fits, plan
-from include.jobs.ingest.topic import Topic
+from include.jobs.ingest.topic import Records, Topic
 from include.jobs.lake.catalog import ensure_table
 from include.jobs.lake.errors import JobError
 from include.jobs.lake.intervals import IntervalWriter, replace_interval
@@ -112,8 +113,7 @@ def _write(
     with ExitStack() as stack:
         accepted = stack.enter_context(IntervalWriter(events, start, accepted_schema))
         quarantined = stack.enter_context(IntervalWriter(quarantine, start, quarantined_schema))
-        for records in topic.read(ranges):
-            checked = check_batch(contract, records.keys, records.values)
+        for records, checked in ahead(_checked(contract, ahead(topic.read(ranges)))):
             good = _accepted(records, checked, start, accepted_schema)
             days.update(_per_day(good))
             accepted.write(good)
@@ -124,6 +124,10 @@ def _write(
                 reported = time.monotonic()
                 log.info("read %d of up to %d records", read, expected)
     return _Written(Counts(read, accepted.rows, quarantined.rows), reasons, days, accepted, quarantined)
+
+
+def _checked(contract: Contract, batches: Iterator[Records]) -> Iterator[tuple[Records, Checked]]:
+    return ((records, check_batch(contract, records.keys, records.values)) for records in batches)
 
 
 def _enough_good(request: Request, topic: str, written: _Written) -> None:
@@ -171,10 +175,10 @@ def _accepted(records: Records, checked: Checked, start: dt.datetime, schema: pa
 
 
 def _quarantined(records: Records, checked: Checked, request: Request, schema: pa.Schema) -> pa.RecordBatch:
-    places = [broken.index for broken in checked.broken]
+    places = pa.array([broken.index for broken in checked.broken], pa.int64())
     columns = _origin(records, places, request.interval.start) | {
-        "key": pa.array([records.keys[place] for place in places], pa.large_binary()),
-        "value": pa.array([records.values[place] for place in places], pa.large_binary()),
+        "key": records.keys.take(places),
+        "value": records.values.take(places),
         "reason": pa.array([broken.reason.value for broken in checked.broken], pa.string()),
         "detail": pa.array([broken.detail for broken in checked.broken], pa.string()),
         "run_id": pa.repeat(pa.scalar(request.run_id), len(places)),
@@ -188,18 +192,17 @@ def _per_day(accepted: pa.RecordBatch) -> dict[str, int]:
     return {row["values"].isoformat(): row["counts"] for row in counts.to_pylist()}
 
 
-def _origin(records: Records, places: list[int], start: dt.datetime) -> dict[str, pa.Array]:
+def _origin(records: Records, places: pa.Array, start: dt.datetime) -> dict[str, pa.Array]:
     """The columns that tell where a record came from."""
 
-    def take(values: list[int], kind: pa.DataType) -> pa.Array:
-        whole = pa.array(values, kind)
-        return whole if len(places) == len(values) else whole.take(pa.array(places, pa.int64()))
+    def take(column: pa.Array) -> pa.Array:
+        return column if len(places) == len(column) else column.take(places)
 
     return {
         "interval_start": pa.repeat(pa.scalar(start, pa.timestamp("us", "UTC")), len(places)),
-        "kafka_partition": take(records.partitions, pa.int32()),
-        "kafka_offset": take(records.offsets, pa.int64()),
-        "event_time": take(records.times, pa.int64()).cast(pa.timestamp("ms", "UTC")),
+        "kafka_partition": take(records.partitions),
+        "kafka_offset": take(records.offsets),
+        "event_time": take(records.times).cast(pa.timestamp("ms", "UTC")),
     }
 
 

@@ -5,9 +5,12 @@ import importlib
 import time
 import uuid
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
+import numpy as np
+import pyarrow as pa
 from confluent_kafka import (
     Consumer,
     IsolationLevel,
@@ -17,7 +20,6 @@ from confluent_kafka import (
     TopicPartition,
 )
 
-from include.jobs.ingest.check import Records
 from include.jobs.ingest.plan import PartitionView, TopicView
 from include.jobs.lake.errors import JobError
 from include.jobs.lake.ledger import Interval, OffsetRange
@@ -26,9 +28,9 @@ from include.jobs.lake.ledger import Interval, OffsetRange
 _admin: Any = importlib.import_module("confluent_kafka.admin")
 
 _REQUEST_TIMEOUT_S = 30.0
-_POLL_TIMEOUT_S = 0.1
-#: Messages of a batch: large enough for the vectorised check, small enough for memory.
-_BATCH = 20_000
+_POLL_TIMEOUT_S = 0.05
+#: Messages of a batch: large enough for the check in columns, small enough for memory.
+_BATCH = 16_384
 _STALL_S = 60.0
 
 
@@ -42,6 +44,24 @@ class TopicMissingError(JobError):
 
 class TopicStalledError(JobError):
     """Records that the topic says it holds do not arrive."""
+
+
+@dataclass(frozen=True, slots=True)
+class Records:
+    """Records as they came, in columns of one length.
+
+    `partitions` are int32, `offsets` and `times` (milliseconds since 1970) int64, `keys` binary, `values` large
+    binary; a key or value that was not given is null.
+    """
+
+    partitions: pa.Array
+    offsets: pa.Array
+    times: pa.Array
+    keys: pa.Array
+    values: pa.Array
+
+    def __len__(self) -> int:
+        return len(self.offsets)
 
 
 class Topic:
@@ -66,6 +86,10 @@ class Topic:
                 # What is fetched past the end of a range is for nothing.
                 "queued.max.messages.kbytes": 16_384,
                 "fetch.message.max.bytes": 1_048_576,
+                # A full queue is drained in milliseconds; librdkafka would look again only after a second.
+                "fetch.queue.backoff.ms": 2,
+                # How long the broker may hold back the answer that a partition has ended.
+                "fetch.wait.max.ms": 50,
             }
         )
 
@@ -137,31 +161,36 @@ class Topic:
 
         Any: what was delivered has its place in Kafka, which the package's types leave optional.
         """
-        records = Records()
         done: set[int] = set()
-        partitions, offsets, times = records.partitions, records.offsets, records.times
-        keys, values = records.keys, records.values
-        for message in messages:
-            error = message.error()
-            number, offset = message.partition(), message.offset()
-            if error is not None:
-                if error.code() != KafkaError._PARTITION_EOF:
-                    raise KafkaUnavailableError(f"topic {self.name}, partition {number}: {error.str()}")
-                # Offsets at the end may be control records or compacted away: none of them is ever delivered.
-                if number in ends and offset >= ends[number]:
-                    done.add(number)
-                continue
-            end = ends.get(number, 0)
-            if offset >= end - 1:
+        errors = [message for message in messages if message.error() is not None]
+        for message in errors:
+            error, number = message.error(), message.partition()
+            if error.code() != KafkaError._PARTITION_EOF:
+                raise KafkaUnavailableError(f"topic {self.name}, partition {number}: {error.str()}")
+            # Offsets at the end may be control records or compacted away: none of them is ever delivered.
+            if number in ends and message.offset() >= ends[number]:
                 done.add(number)
-                if offset >= end:
-                    continue
-            partitions.append(number)
-            offsets.append(offset)
-            times.append(message.timestamp()[1])
-            keys.append(message.key())
-            values.append(message.value())
-        done.intersection_update(ends)
+        if errors:
+            messages = [message for message in messages if message.error() is None]
+        # The client hands records over as objects; from here on a record is a row of Arrow arrays.
+        partitions = np.array([message.partition() for message in messages], np.int32)
+        offsets = np.array([message.offset() for message in messages], np.int64)
+        wanted = np.zeros(len(messages), np.bool_)
+        for number, end in ends.items():
+            here = partitions == number
+            wanted |= here & (offsets < end)
+            if offsets.max(initial=-1, where=here) >= end - 1:
+                done.add(number)
+        if not wanted.all():
+            partitions, offsets = partitions[wanted], offsets[wanted]
+            messages = [messages[place] for place in np.flatnonzero(wanted)]
+        records = Records(
+            pa.array(partitions),
+            pa.array(offsets),
+            pa.array([message.timestamp()[1] for message in messages], pa.int64()),
+            pa.array([message.key() for message in messages], pa.binary()),
+            pa.array([message.value() for message in messages], pa.large_binary()),
+        )
         return records, done
 
     def _describe(self) -> tuple[str, list[int]]:
@@ -188,7 +217,7 @@ class Topic:
 
     def _time_at(self, number: int, offset: int) -> dt.datetime | None:
         records = next(self.read({number: OffsetRange(offset, offset + 1)}), None)
-        return dt.datetime.fromtimestamp(records.times[0] / 1000, dt.UTC) if records else None
+        return dt.datetime.fromtimestamp(records.times[0].as_py() / 1000, dt.UTC) if records else None
 
     def _unavailable(self, error: KafkaException) -> KafkaUnavailableError:
         return KafkaUnavailableError(

@@ -26,8 +26,9 @@ from pyiceberg.table import Table
 from include.jobs.lake.errors import LakeError
 from include.jobs.lake.ledger import iso
 
-#: Rows of a Parquet row group: the unit that a writer holds in memory.
+#: Rows of a Parquet row group, the unit that a writer holds in memory; fewer when they are that large.
 ROW_GROUP_ROWS = 131_072
+ROW_GROUP_BYTES = 64 * 1024 * 1024
 #: A new file is begun when one has reached this size.
 FILE_BYTES = 512 * 1024 * 1024
 #: How long conflicting commits are tried again.
@@ -58,6 +59,8 @@ class IntervalWriter:
         self._writer: pq.ParquetWriter | None = None
         self._sink: pa.NativeFile | None = None
         self._metadata: list[pq.FileMetaData] = []
+        self._buffered: list[pa.RecordBatch] = []
+        self._buffered_rows = self._buffered_bytes = 0
         self.rows = 0
 
     def __enter__(self) -> Self:
@@ -75,9 +78,12 @@ class IntervalWriter:
         """Append rows, in the order given."""
         if batch.num_rows == 0:
             return
-        writer = self._writer or self._open_file()
-        writer.write_batch(batch, row_group_size=ROW_GROUP_ROWS)
+        self._buffered.append(batch)
+        self._buffered_rows += batch.num_rows
+        self._buffered_bytes += batch.nbytes
         self.rows += batch.num_rows
+        if self._buffered_rows >= ROW_GROUP_ROWS or self._buffered_bytes >= ROW_GROUP_BYTES:
+            self._flush()
         if self._sink is not None and self._sink.tell() >= FILE_BYTES:
             self._close_file()
 
@@ -88,6 +94,7 @@ class IntervalWriter:
 
     def discard(self) -> None:
         """Remove what was written: the interval will not be committed."""
+        self._buffered = []
         try:
             if self._writer is not None:
                 self._close_file()
@@ -105,7 +112,16 @@ class IntervalWriter:
         self._writer = pq.ParquetWriter(self._sink, self._schema, compression="zstd", metadata_collector=self._metadata)
         return self._writer
 
+    def _flush(self) -> None:
+        """Write what is buffered as one row group."""
+        if not self._buffered:
+            return
+        writer = self._writer or self._open_file()
+        writer.write_table(pa.Table.from_batches(self._buffered), row_group_size=self._buffered_rows)
+        self._buffered, self._buffered_rows, self._buffered_bytes = [], 0, 0
+
     def _close_file(self) -> None:
+        self._flush()
         if self._writer is None or self._sink is None:
             return
         self._writer.close()

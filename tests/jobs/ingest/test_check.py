@@ -1,5 +1,6 @@
 """Records against the contract: every kind of break has its reason, and the fast check is the slow one, faster."""
 
+from random import Random
 from typing import Any
 
 import orjson
@@ -7,11 +8,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from include.jobs.ingest.check import check_batch, check_one_by_one
+from include.jobs.ingest.check import Checked, check_batch, check_one_by_one
 from include.jobs.ingest.contract import BrokenRecordError, Contract, ContractError, Reason
-from tests.jobs.ingest.records import KEY, encode, keys, values
+from tests.jobs.ingest.records import KEY, ODD, columns, encode, keys, values
 
 CONTRACT = Contract.load()
+FRAGMENTS = (b"", b"0", b"9", b'"', b"}", b",", b"null", b" ", b"-")
 
 
 def reason_of(value: bytes | None, key: bytes | None = KEY) -> Reason:
@@ -55,19 +57,19 @@ def reason_of(value: bytes | None, key: bytes | None = KEY) -> Reason:
 )
 def test_a_broken_value_has_its_reason(value: bytes | None, reason: Reason) -> None:
     assert reason_of(value) is reason
-    (broken,) = check_batch(CONTRACT, [KEY], [value]).broken
+    (broken,) = check_batch(CONTRACT, *columns([(KEY, value)])).broken
     assert broken.reason is reason
 
 
 @pytest.mark.parametrize("key", [None, b"", b"901", b"0900", b"\xff"])
 def test_a_wrong_key_is_found(key: bytes | None) -> None:
     assert reason_of(encode(), key) is Reason.WRONG_KEY
-    assert [broken.reason for broken in check_batch(CONTRACT, [key], [encode()]).broken] == [Reason.WRONG_KEY]
+    assert [broken.reason for broken in check_batch(CONTRACT, *columns([(key, encode())])).broken] == [Reason.WRONG_KEY]
 
 
 def test_a_good_record_keeps_its_values_and_unknown_fields_are_ignored() -> None:
-    checked = check_batch(CONTRACT, [KEY], [encode(sales_value=2, note="more")])
-    assert checked.good == [0]
+    checked = check_batch(CONTRACT, *columns([(KEY, encode(sales_value=2, note="more"))]))
+    assert checked.good.to_pylist() == [0]
     row = {name: column[0].as_py() for name, column in checked.columns.items()}
     assert list(row) == list(CONTRACT.names)
     assert row["sales_value"] == 2.0
@@ -76,28 +78,89 @@ def test_a_good_record_keeps_its_values_and_unknown_fields_are_ignored() -> None
 
 
 def test_an_empty_batch_has_columns() -> None:
-    checked = check_batch(CONTRACT, [], [])
-    assert (checked.good, checked.broken) == ([], [])
+    checked = check_batch(CONTRACT, *columns([]))
+    assert (checked.good.to_pylist(), checked.broken) == ([], [])
     assert {len(column) for column in checked.columns.values()} == {0}
+
+
+def assert_agreement(messages: list[tuple[bytes | None, bytes | None]]) -> Checked:
+    """The fast check says what the authority says, and all records are accounted for."""
+    batch = columns(messages)
+    fast, slow = check_batch(CONTRACT, *batch), check_one_by_one(CONTRACT, *batch)
+    assert fast.good.to_pylist() == slow.good.to_pylist()
+    assert fast.broken == slow.broken
+    assert sorted(fast.good.to_pylist() + [broken.index for broken in fast.broken]) == list(range(len(messages)))
+    for name in CONTRACT.names:
+        assert fast.columns[name].type == slow.columns[name].type
+        assert repr(fast.columns[name].to_pylist()) == repr(slow.columns[name].to_pylist()), name
+    return fast
+
+
+@pytest.mark.parametrize("value", ODD)
+def test_odd_records_are_read_as_the_authority_reads_them(value: bytes) -> None:
+    """Alone, among good ones, and many of them."""
+    for batch in ([value], [encode(), value, encode()], [value] * 3, [*ODD, value]):
+        assert_agreement([(KEY, one) for one in batch])
+
+
+def test_a_quotation_mark_that_is_not_closed_does_not_join_two_records() -> None:
+    """Together these are one JSON object."""
+    half = [b'{"event_id":"x}', b'{","quantity":1}']
+    assert_agreement([(KEY, value) for value in (encode(), *half, encode())])
+    assert_agreement([(KEY, value) for value in half])
 
 
 @settings(max_examples=500, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.tuples(keys, values), max_size=12))
 def test_the_fast_check_says_what_the_slow_one_says(messages: list[tuple[bytes | None, bytes | None]]) -> None:
-    batch = [key for key, _ in messages], [value for _, value in messages]
-    fast, slow = check_batch(CONTRACT, *batch), check_one_by_one(CONTRACT, *batch)
-    assert fast.good == slow.good
-    assert fast.broken == slow.broken
-    assert len(fast.good) + len(fast.broken) == len(messages)
-    for name in CONTRACT.names:
-        assert fast.columns[name].equals(slow.columns[name]), name
+    assert_agreement(messages)
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@given(st.lists(st.tuples(keys, values), min_size=1, max_size=40), st.randoms(use_true_random=False))
+def test_it_does_so_for_large_batches_with_broken_records_among_good_ones(
+    messages: list[tuple[bytes | None, bytes | None]], random: Random
+) -> None:
+    """Several blocks, some of which must be cut to find the offenders."""
+    good = [(KEY, encode(event_id=f"31198570044-{number}")) for number in range(10_000)]
+    for message in messages:
+        good.insert(random.randrange(len(good)), message)
+    checked = assert_agreement(good)
+    assert len(checked.good) >= 10_000
+
+
+def test_ten_thousand_fuzzed_records_are_all_accounted_for() -> None:
+    """Good records with a few bytes changed, cut out, doubled or put in."""
+    random = Random(11)
+    messages = [(KEY, _mutated(encode(note=number), random)) for number in range(10_000)]
+    checked = assert_agreement(messages)
+    assert 500 < len(checked.good) < 9_500
+    assert len({broken.reason for broken in checked.broken}) >= 6
+
+
+def _mutated(value: bytes, random: Random) -> bytes:
+    changed = bytearray(value)
+    for _ in range(random.randrange(3)):
+        begin = random.randrange(len(changed))
+        end = begin + random.choice((0, 1, 1, 2, 20))
+        changed[begin:end] = random.choice((*FRAGMENTS, random.randbytes(2)))
+    return bytes(changed)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [encode(note="more"), encode(note=1), b" " + encode(), encode(note={"a": 1}), encode(note='"')],
+    ids=["a field more", "a number more", "a blank", "an object within", "an escape"],
+)
+def test_unusual_but_good_records_are_accepted_whole_batches_of_them(value: bytes) -> None:
+    assert len(assert_agreement([(KEY, value)] * 300 + [(KEY, encode())] * 300).good) == 600
 
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(keys, values)
 def test_what_is_accepted_is_what_was_sent(key: bytes | None, value: bytes | None) -> None:
-    checked = check_batch(CONTRACT, [key], [value])
-    if checked.good:
+    checked = check_batch(CONTRACT, *columns([(key, value)]))
+    if len(checked.good):
         assert value is not None
         sent: dict[str, Any] = orjson.loads(value)
         for name, column in checked.columns.items():

@@ -146,7 +146,8 @@ def test_a_commit_that_always_loses_ends_in_a_clear_error(catalog: SqlCatalog, m
         replace_interval(catalog, QUARANTINE.identifier, hour(0), files, summary={}, check=disturb)
 
 
-def test_a_failed_writing_leaves_no_file(catalog: SqlCatalog) -> None:
+def test_a_failed_writing_leaves_no_file(catalog: SqlCatalog, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(intervals, "ROW_GROUP_ROWS", 1)
     table = ensure_table(catalog, QUARANTINE)
     paths: list[str] = []
 
