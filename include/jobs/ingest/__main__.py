@@ -1,10 +1,11 @@
-"""Command line of the ingest image: `python -m include.jobs.ingest interval|reference|validate`."""
+"""Command line of the ingest image: `python -m include.jobs.ingest interval|validate|discard|reference`."""
 
 import argparse
 import datetime as dt
 import logging
 import os
 import sys
+import time
 from collections.abc import Callable
 
 from include.jobs.lake.connections import kafka_bootstrap_servers
@@ -12,6 +13,7 @@ from include.jobs.lake.errors import run_main
 from include.jobs.lake.ledger import Interval
 from include.jobs.lake.result import write_result
 
+_BEGUN = time.monotonic()
 _CENTURY_S = 3_155_760_000.0
 
 
@@ -22,7 +24,8 @@ def main() -> None:
     bounds = argparse.ArgumentParser(add_help=False)
     bounds.add_argument("--start", required=True, help="start of the interval, ISO 8601 with offset, included")
     bounds.add_argument("--end", required=True, help="end of the interval, ISO 8601 with offset, excluded")
-    interval = commands.add_parser("interval", parents=[bounds], help="read one interval of a topic into the lake")
+    bounds.add_argument("--table", default="sales.transactions", help="where the accepted events go")
+    interval = commands.add_parser("interval", parents=[bounds], help="read one interval of a topic and stage it")
     interval.add_argument("--topic", required=True)
     interval.add_argument("--run-id", default=os.environ.get("PODIUM_RUN_ID") or "manual")
     interval.add_argument(
@@ -35,10 +38,12 @@ def main() -> None:
         "--max-bad-fraction", type=_within(1.0), default=0.05, help="more broken records than this stop the run"
     )
     commands.add_parser("reference", help="write products and households")
-    commands.add_parser("validate", parents=[bounds], help="judge a closed interval by the expectations")
+    commands.add_parser("validate", parents=[bounds], help="judge a staged interval, and publish it when it is sound")
+    commands.add_parser("discard", parents=[bounds], help="give up a staged interval")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
-    {"interval": _interval, "reference": _reference, "validate": _validate}[arguments.command](arguments)
+    run = {"interval": _interval, "validate": _validate, "discard": _discard, "reference": _reference}
+    run[arguments.command](arguments)
 
 
 def _within(maximum: float) -> Callable[[str], float]:
@@ -58,15 +63,18 @@ def _interval(arguments: argparse.Namespace) -> None:
     from include.jobs.ingest.interval import Request, ingest
     from include.jobs.ingest.topic import Topic
     from include.jobs.lake.catalog import open_catalog
+    from include.jobs.lake.tables import EventTables
 
     request = Request(
         interval=Interval.parse(arguments.start, arguments.end),
         run_id=arguments.run_id,
         lateness=dt.timedelta(seconds=arguments.allowed_lateness),
         max_bad_fraction=arguments.max_bad_fraction,
+        tables=EventTables.named(arguments.table),
     )
     with Topic(kafka_bootstrap_servers(), arguments.topic) as topic:
-        write_result(ingest(open_catalog(), topic, Contract.load(), request))
+        result = ingest(open_catalog(), topic, Contract.load(), request)
+    write_result(result | {"process_seconds": round(time.monotonic() - _BEGUN, 3)})
 
 
 def _reference(_: argparse.Namespace) -> None:
@@ -80,11 +88,22 @@ def _validate(arguments: argparse.Namespace) -> None:
     from include.jobs.ingest.expectations import Suite
     from include.jobs.ingest.validate import explain, validate
     from include.jobs.lake.catalog import open_catalog
+    from include.jobs.lake.tables import EventTables
 
-    result = validate(open_catalog(), Interval.parse(arguments.start, arguments.end), Suite.load())
+    interval = Interval.parse(arguments.start, arguments.end)
+    result = validate(open_catalog(), EventTables.named(arguments.table), interval, Suite.load())
     write_result(result)
     if not result["success"]:
         raise explain(result)
+
+
+def _discard(arguments: argparse.Namespace) -> None:
+    from include.jobs.ingest.publish import discard
+    from include.jobs.lake.catalog import open_catalog
+    from include.jobs.lake.tables import EventTables
+
+    discard(open_catalog(), EventTables.named(arguments.table), Interval.parse(arguments.start, arguments.end))
+    write_result({"discarded": True})
 
 
 if __name__ == "__main__":

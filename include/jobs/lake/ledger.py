@@ -1,7 +1,8 @@
 """The ledger of closed intervals: which offsets each took, and how many records.
 
 It lives in the properties of the events table, one property an interval, because those are written in the same
-commit as the rows and outlive snapshot expiry. Pure data: no lake, no Kafka.
+commit as the rows and outlive snapshot expiry. An interval that is staged, which nobody sees until it has been judged,
+has a property of its own until it is published. Pure data: no lake, no Kafka.
 """
 
 import datetime as dt
@@ -13,6 +14,7 @@ from typing import Any, Self
 from include.jobs.lake.errors import LakeError
 
 PREFIX = "podium.interval."
+STAGED_PREFIX = "podium.staged."
 
 
 class LedgerError(LakeError):
@@ -75,7 +77,7 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class IntervalRecord:
-    """What is recorded of a closed interval."""
+    """What is recorded of a closed or a staged interval."""
 
     interval: Interval
     topic: str
@@ -87,8 +89,13 @@ class IntervalRecord:
 
     @property
     def key(self) -> str:
-        """The table property that holds it."""
+        """The table property that holds it once it is closed."""
         return PREFIX + iso(self.interval.start)
+
+    @property
+    def staged_key(self) -> str:
+        """The table property that holds it while it is staged."""
+        return STAGED_PREFIX + iso(self.interval.start)
 
     def range_of(self, partition: int) -> OffsetRange:
         """What it took of a partition; nothing of one that did not exist yet."""
@@ -119,7 +126,7 @@ class IntervalRecord:
         try:
             value: dict[str, Any] = json.loads(text)
             return cls(
-                interval=Interval.parse(key.removeprefix(PREFIX), value["end"]),
+                interval=Interval.parse(key.removeprefix(STAGED_PREFIX).removeprefix(PREFIX), value["end"]),
                 topic=value["topic"],
                 topic_id=value["topic_id"],
                 ranges={int(number): OffsetRange(*span) for number, span in value["ranges"].items()},
@@ -134,16 +141,28 @@ class IntervalRecord:
 
 
 class Ledger:
-    """All closed intervals, in order of time."""
+    """All intervals of one state, closed ones or staged ones, in order of time."""
 
     def __init__(self, records: Mapping[Interval, IntervalRecord]) -> None:
         self._records = dict(sorted(records.items()))
 
     @classmethod
     def from_properties(cls, properties: Mapping[str, str]) -> Self:
-        """Read the ledger from a table's properties."""
-        records = (IntervalRecord.from_property(k, v) for k, v in properties.items() if k.startswith(PREFIX))
-        return cls({record.interval: record for record in records})
+        """The closed intervals, from a table's properties."""
+        return cls(_records(properties, PREFIX))
+
+    @classmethod
+    def of_staged(cls, properties: Mapping[str, str]) -> Self:
+        """The staged intervals, from a table's properties."""
+        return cls(_records(properties, STAGED_PREFIX))
+
+    @classmethod
+    def of_taken(cls, properties: Mapping[str, str]) -> Self:
+        """Closed and staged ones together: the offsets that are spoken for.
+
+        A closed interval that is staged again has the same ranges in both states.
+        """
+        return cls(_records(properties, PREFIX) | _records(properties, STAGED_PREFIX))
 
     def __iter__(self) -> Iterator[IntervalRecord]:
         return iter(self._records.values())
@@ -173,6 +192,11 @@ class Ledger:
     def after(self, interval: Interval) -> IntervalRecord | None:
         """The nearest closed interval that starts at or after this one's end."""
         return next((record for other, record in self._records.items() if other.start >= interval.end), None)
+
+
+def _records(properties: Mapping[str, str], prefix: str) -> dict[Interval, IntervalRecord]:
+    records = (IntervalRecord.from_property(k, v) for k, v in properties.items() if k.startswith(prefix))
+    return {record.interval: record for record in records}
 
 
 def iso(moment: dt.datetime) -> str:
