@@ -21,7 +21,8 @@ kept for it, the intervals after it go on.
 
 ### When
 On the schedule of `ingest` in `include/config`, once an interval is over. By hand: trigger with a logical date; the
-run takes the last interval that is over by then.
+run takes the last interval that is over by then. With `ingest.unit: day` a run of several days does them in one pod,
+one commit a day: each day is judged, published and replaced for itself.
 
 ### Backfill
     airflow backfill create --dag-id ingest_events --from-date 2017-01-01T05:00:00Z --to-date 2017-12-31T05:00:00Z \\
@@ -57,7 +58,10 @@ with DAG(
     tags=[Tag.INGEST],
     doc_md=DOC,
 ):
-    interval = ["--start", "{{ interval_start(dag_run) }}", "--end", "{{ interval_end(dag_run) }}"]
+    interval = [
+        *("--start", "{{ interval_start(dag_run) }}", "--end", "{{ interval_end(dag_run) }}"),
+        *("--unit", ingest_settings.unit, "--timezone", ingest_settings.timezone),
+    ]
 
     ingest = PodiumPodOperator(
         task_id="ingest",

@@ -7,6 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from typing import Any
 
 from include.jobs.lake.connections import kafka_bootstrap_servers
 from include.jobs.lake.errors import run_main
@@ -25,7 +26,10 @@ def main() -> None:
     bounds.add_argument("--start", required=True, help="start of the interval, ISO 8601 with offset, included")
     bounds.add_argument("--end", required=True, help="end of the interval, ISO 8601 with offset, excluded")
     bounds.add_argument("--table", default="sales.transactions", help="where the accepted events go")
-    interval = commands.add_parser("interval", parents=[bounds], help="read one interval of a topic and stage it")
+    unit = argparse.ArgumentParser(add_help=False)
+    unit.add_argument("--unit", choices=("run", "day"), default="run", help="the whole, or each of its days for itself")
+    unit.add_argument("--timezone", default="UTC", help="where the days begin at midnight")
+    interval = commands.add_parser("interval", parents=[bounds, unit], help="read one interval of a topic and stage it")
     interval.add_argument("--topic", required=True)
     interval.add_argument("--run-id", default=os.environ.get("PODIUM_RUN_ID") or "manual")
     interval.add_argument(
@@ -38,7 +42,9 @@ def main() -> None:
         "--max-bad-fraction", type=_within(1.0), default=0.05, help="more broken records than this stop the run"
     )
     commands.add_parser("reference", help="write products and households")
-    commands.add_parser("validate", parents=[bounds], help="judge a staged interval, and publish it when it is sound")
+    commands.add_parser(
+        "validate", parents=[bounds, unit], help="judge a staged interval, and publish it when it is sound"
+    )
     commands.add_parser("discard", parents=[bounds], help="give up a staged interval")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
@@ -60,21 +66,30 @@ def _within(maximum: float) -> Callable[[str], float]:
 
 def _interval(arguments: argparse.Namespace) -> None:
     from include.jobs.ingest.contract import Contract
+    from include.jobs.ingest.days import ingest_each
     from include.jobs.ingest.interval import Request, ingest
     from include.jobs.ingest.topic import Topic
     from include.jobs.lake.catalog import open_catalog
     from include.jobs.lake.tables import EventTables
 
-    request = Request(
-        interval=Interval.parse(arguments.start, arguments.end),
-        run_id=arguments.run_id,
-        lateness=dt.timedelta(seconds=arguments.allowed_lateness),
-        max_bad_fraction=arguments.max_bad_fraction,
-        tables=EventTables.named(arguments.table),
-    )
+    intervals, tables = _intervals(arguments), EventTables.named(arguments.table)
+    contract, lateness = Contract.load(), dt.timedelta(seconds=arguments.allowed_lateness)
     with Topic(kafka_bootstrap_servers(), arguments.topic) as topic:
-        result = ingest(open_catalog(), topic, Contract.load(), request)
+        catalog = open_catalog()
+
+        def one(interval: Interval) -> dict[str, Any]:
+            request = Request(interval, arguments.run_id, lateness, arguments.max_bad_fraction, tables)
+            return ingest(catalog, topic, contract, request)
+
+        result = ingest_each(intervals, one)
     write_result(result | {"process_seconds": round(time.monotonic() - _BEGUN, 3)})
+
+
+def _intervals(arguments: argparse.Namespace) -> list[Interval]:
+    from include.jobs.ingest.days import days_of
+
+    whole = Interval.parse(arguments.start, arguments.end)
+    return days_of(whole, arguments.timezone) if arguments.unit == "day" else [whole]
 
 
 def _reference(_: argparse.Namespace) -> None:
@@ -85,14 +100,16 @@ def _reference(_: argparse.Namespace) -> None:
 
 
 def _validate(arguments: argparse.Namespace) -> None:
+    from include.jobs.ingest.days import validate_each
     from include.jobs.ingest.expectations import Suite
     from include.jobs.ingest.validate import explain, validate
     from include.jobs.lake.catalog import open_catalog
     from include.jobs.lake.tables import EventTables
 
-    interval = Interval.parse(arguments.start, arguments.end)
-    result = validate(open_catalog(), EventTables.named(arguments.table), interval, Suite.load())
-    write_result(result)
+    intervals, tables, suite = _intervals(arguments), EventTables.named(arguments.table), Suite.load()
+    catalog = open_catalog()
+    result = validate_each(intervals, lambda interval: validate(catalog, tables, interval, suite))
+    write_result(result | {"process_seconds": round(time.monotonic() - _BEGUN, 3)})
     if not result["success"]:
         raise explain(result)
 

@@ -72,7 +72,7 @@ def validate(catalog: SqlCatalog, tables: EventTables, interval: Interval, suite
         rows = _rows(events, branch, record, suite)
         judged = len(rows)
         judgement = suite.judge(rows, {"start": interval.start, "end": interval.end})
-    failed = [entry for entry in judgement.entries if not entry["success"]]
+    failed = [{"interval": str(interval), **entry} for entry in judgement.entries if not entry["success"]]
     result = {
         "table": tables.events.identifier,
         "success": not failed,
@@ -96,32 +96,31 @@ def _complete(events: Table, quarantine: Table, record: IntervalRecord, branch: 
     held(quarantine, where, record.interval, record.counts.quarantined)
 
 
-def _keep(catalog: SqlCatalog, events: Table, interval: Interval, page: str) -> str | None:
+def _keep(catalog: SqlCatalog, events: Table, interval: Interval, page: str) -> list[str]:
     """Leave a page in the lake; its address. The page of an interval is replaced when that is judged again."""
     if not page:
-        return None
+        return []
     folder = f"{catalog.properties['warehouse']}/data_docs/{_name(events)}"
     address = f"{folder}/{interval.start:%Y%m%dT%H%M%SZ}.html"
     with events.io.new_output(address).create(overwrite=True) as stream:
         stream.write(page.encode())
-    return address
+    return [address]
 
 
 def explain(result: dict[str, Any]) -> ExpectationsFailedError:
     """The error for a result without success: one line an expectation."""
     lines = [
-        f"  {entry['expectation']} of {entry['column'] or 'the table'}: expected {entry['expected']}, "
-        f"found {entry['observed']}"
+        f"  {entry['interval']}: {entry['expectation']} of {entry['column'] or 'the table'}: expected "
+        f"{entry['expected']}, found {entry['observed']}"
         for entry in result["failed_expectations"]
     ]
-    published = result["published"]
-    seen = "It was published before, so readers see it" if published else "It is not published: no reader sees it"
+    refused = sorted({entry["interval"] for entry in result["failed_expectations"]})
     return ExpectationsFailedError(
-        f"interval [{result['interval_start']}, {result['interval_end']}) of {result['table']} fails "
-        f"{len(lines)} of {result['evaluated']} expectations:\n" + "\n".join(lines) + f"\n{seen}. "
-        f"Look at the producer of these days, and at {result['data_docs']}. When the data is right and the bounds are "
-        "not, change include/contracts/transactions.expectations.yaml and run this again; when the data was mended, "
-        "run the ingest again"
+        f"{len(lines)} of {result['evaluated']} expectations on {result['table']} fail:\n" + "\n".join(lines) + "\n"
+        f"Refused: {', '.join(refused)}. What was not published before stays invisible. Look at the producer of these "
+        "days, and at the pages that the result names in data_docs. When the data is right and the bounds are not, "
+        "change include/contracts/transactions.expectations.yaml and run this again; when the data was mended, run the "
+        "ingest again"
     )
 
 

@@ -126,18 +126,23 @@ def publish_interval(
 def discard_staged(
     catalog: SqlCatalog, identifier: str, start: dt.datetime, *, summary: Mapping[str, str], staged: str | None = None
 ) -> None:
-    """Take an interval off the staging branch, and remove the property `staged`, in one commit.
+    """Take an interval off the staging branch, and remove the property `staged`, in one commit; delete its files.
 
     Raises:
         CommitConflictError: other writers kept committing first for `COMMIT_DEADLINE_S`.
     """
 
-    def change(table: Table, transaction: Transaction) -> None:
+    def change(table: Table, transaction: Transaction) -> list[DataFile]:
         _replace(table, transaction, start, [], STAGING, summary)
         if staged in table.properties:
             transaction.remove_properties(staged)
+        return files_of(table, start, STAGING)
 
-    _commit(catalog, identifier, start, change, None)
+    files = _commit(catalog, identifier, start, change, None)
+    # The commit has taken them off the branch, so they were not published: nothing names them any more.
+    io = catalog.load_table(identifier).io
+    for file in files:
+        io.delete(file.file_path)
 
 
 def _commit(

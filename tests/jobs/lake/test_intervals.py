@@ -240,9 +240,11 @@ def test_staging_anew_replaces_and_discarding_forgets(catalog: SqlCatalog) -> No
     stage(catalog, hour(0), [2, 3])
     stage(catalog, hour(0), [4], properties={"podium.staged.x": "1"})
     assert staged(catalog) == [4]
+    (file,) = files_of(catalog.load_table(QUARANTINE.identifier), hour(0), STAGING)
     discard_staged(catalog, QUARANTINE.identifier, hour(0), summary={}, staged="podium.staged.x")
     table = catalog.load_table(QUARANTINE.identifier)
     assert (offsets(table), staged(catalog)) == ([1], [])
+    assert not table.io.new_input(file.file_path).exists()
     assert "podium.staged.x" not in table.properties
 
 
