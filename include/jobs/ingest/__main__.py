@@ -1,4 +1,4 @@
-"""Command line of the ingest image: `python -m include.jobs.ingest interval|validate|discard|reference`."""
+"""Command line of the ingest image: `python -m include.jobs.ingest interval|validate|discard|replay|reference`."""
 
 import argparse
 import datetime as dt
@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from include.jobs.lake.connections import kafka_bootstrap_servers
+from include.jobs.lake.connections import Connections, kafka_bootstrap_servers
 from include.jobs.lake.errors import run_main
 from include.jobs.lake.ledger import Interval
 from include.jobs.lake.result import write_result
@@ -29,9 +29,10 @@ def main() -> None:
     unit = argparse.ArgumentParser(add_help=False)
     unit.add_argument("--unit", choices=("run", "day"), default="run", help="the whole, or each of its days for itself")
     unit.add_argument("--timezone", default="UTC", help="where the days begin at midnight")
-    interval = commands.add_parser("interval", parents=[bounds, unit], help="read one interval of a topic and stage it")
+    by = argparse.ArgumentParser(add_help=False)
+    by.add_argument("--run-id", default=os.environ.get("PODIUM_RUN_ID") or "manual")
+    interval = commands.add_parser("interval", parents=[bounds, unit, by], help="read an interval and stage it")
     interval.add_argument("--topic", required=True)
-    interval.add_argument("--run-id", default=os.environ.get("PODIUM_RUN_ID") or "manual")
     interval.add_argument(
         "--allowed-lateness",
         type=_within(_CENTURY_S),
@@ -46,9 +47,17 @@ def main() -> None:
         "validate", parents=[bounds, unit], help="judge a staged interval, and publish it when it is sound"
     )
     commands.add_parser("discard", parents=[bounds], help="give up a staged interval")
+    replay = commands.add_parser("replay", parents=[bounds, by], help="stage what keeps the contract now")
+    replay.add_argument("--mended", default="", help="s3://bucket/key of mended records, one JSON object a line")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
-    run = {"interval": _interval, "validate": _validate, "discard": _discard, "reference": _reference}
+    run = {
+        "interval": _interval,
+        "validate": _validate,
+        "discard": _discard,
+        "replay": _replay,
+        "reference": _reference,
+    }
     run[arguments.command](arguments)
 
 
@@ -121,6 +130,19 @@ def _discard(arguments: argparse.Namespace) -> None:
 
     discard(open_catalog(), EventTables.named(arguments.table), Interval.parse(arguments.start, arguments.end))
     write_result({"discarded": True})
+
+
+def _replay(arguments: argparse.Namespace) -> None:
+    from include.jobs.ingest.contract import Contract
+    from include.jobs.ingest.replay import read_mends, replay
+    from include.jobs.lake.catalog import open_catalog
+    from include.jobs.lake.result import read_text
+    from include.jobs.lake.tables import EventTables
+
+    interval, tables = Interval.parse(arguments.start, arguments.end), EventTables.named(arguments.table)
+    text = read_text(arguments.mended, Connections.from_environment()) if arguments.mended else ""
+    mends = read_mends(text.splitlines())
+    write_result(replay(open_catalog(), tables, Contract.load(), interval, arguments.run_id, mends))
 
 
 if __name__ == "__main__":

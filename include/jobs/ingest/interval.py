@@ -18,10 +18,11 @@ from pyiceberg.table import Table
 from include.jobs.ingest.ahead import ahead
 from include.jobs.ingest.check import Checked, check_batch
 from include.jobs.ingest.contract import Contract
-from include.jobs.ingest.plan import fits, plan
+from include.jobs.ingest.mended import Mended
+from include.jobs.ingest.plan import plan
+from include.jobs.ingest.publish import PlanOutdatedError, stage
 from include.jobs.ingest.topic import Records, Topic
 from include.jobs.lake.catalog import ensure_table
-from include.jobs.lake.commits import STAGING, files_of, replace_interval
 from include.jobs.lake.errors import JobError
 from include.jobs.lake.intervals import IntervalWriter
 from include.jobs.lake.ledger import Counts, Interval, IntervalRecord, Ledger, OffsetRange, iso
@@ -35,10 +36,6 @@ _MAX_PLANS = 5
 
 class TooManyBadRecordsError(JobError):
     """More of the interval breaks its contract than is allowed."""
-
-
-class PlanOutdatedError(JobError):
-    """Another run took a neighbouring interval meanwhile, so that the planned offsets no longer fit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,14 +75,23 @@ def ingest(catalog: SqlCatalog, topic: Topic, contract: Contract, request: Reque
         view = topic.view(request.interval)
         ledger = Ledger.of_taken(events.properties)
         rerun = ledger.get(request.interval) is not None
+        closed = Ledger.from_properties(events.properties).get(request.interval)
+        mended = Mended.load(events, closed)
         ranges = plan(request.interval, ledger, view, dt.datetime.now(dt.UTC), request.lateness)
-        written = _write(events, quarantine, topic, contract, request, ranges)
+        written = _write(events, quarantine, topic, contract, request, ranges, mended)
         _enough_good(request, topic.name, written)
         record = IntervalRecord(
-            request.interval, topic.name, view.topic_id, ranges, written.counts, request.run_id, dt.datetime.now(dt.UTC)
+            interval=request.interval,
+            topic=topic.name,
+            topic_id=view.topic_id,
+            ranges=ranges,
+            counts=written.counts,
+            run_id=request.run_id,
+            closed_at=dt.datetime.now(dt.UTC),
+            mended=closed.mended if closed else {},
         )
         try:
-            snapshot_id = _stage(catalog, request, record, written)
+            snapshot_id = stage(catalog, request.tables, record, written.accepted.files, written.quarantined.files)
         except PlanOutdatedError:
             if attempt == _MAX_PLANS:
                 raise
@@ -104,6 +110,7 @@ def _write(
     contract: Contract,
     request: Request,
     ranges: Mapping[int, OffsetRange],
+    mended: Mended,
 ) -> _Written:
     start = request.interval.start
     expected = sum(len(span) for span in ranges.values())
@@ -117,9 +124,10 @@ def _write(
         accepted = stack.enter_context(IntervalWriter(events, start, accepted_schema))
         quarantined = stack.enter_context(IntervalWriter(quarantine, start, quarantined_schema))
         for records, checked in ahead(_checked(contract, ahead(topic.read(ranges)))):
-            good = _accepted(records, checked, start, accepted_schema)
-            days.update(_per_day(good))
-            accepted.write(good)
+            back, checked = mended.put_back(records, checked)
+            for good in (_accepted(records, checked, start, accepted_schema), *back):
+                days.update(_per_day(good))
+                accepted.write(good)
             quarantined.write(_quarantined(records, checked, request, quarantined_schema))
             reasons.update(broken.reason.value for broken in checked.broken)
             read += len(records)
@@ -144,42 +152,6 @@ def _enough_good(request: Request, topic: str, written: _Written) -> None:
         f"interval {request.interval} of topic {topic}: {counts.quarantined} of {counts.read} records break the "
         f"contract ({reasons}), allowed is a fraction of {request.max_bad_fraction}. Nothing was staged. Mend the "
         "producer, or raise settings.ingest.max_bad_fraction if they are to go to quarantine"
-    )
-
-
-def _stage(catalog: SqlCatalog, request: Request, record: IntervalRecord, written: _Written) -> int:
-    def check(table: Table) -> None:
-        # Staged neighbours count as closed ones do: what is being judged keeps its offsets, however it ends.
-        if not fits(request.interval, Ledger.of_taken(table.properties), record.ranges):
-            raise PlanOutdatedError(
-                f"interval {request.interval}: other runs took its neighbours {_MAX_PLANS} times while it was read. "
-                "Run it again when fewer intervals run at once"
-            )
-
-    check(catalog.load_table(request.tables.events.identifier))
-    start = request.interval.start
-    summary = {"podium.run-id": request.run_id, "podium.interval-start": iso(start)}
-    quarantine = catalog.load_table(request.tables.quarantine.identifier)
-    # Two tables cannot commit together. The commit of the accepted rows comes last, because it is what makes the
-    # interval a staged one: a crash in between leaves it as it was, and the next run replaces both.
-    if written.quarantined.files or files_of(quarantine, start, STAGING):
-        replace_interval(
-            catalog,
-            request.tables.quarantine.identifier,
-            start,
-            written.quarantined.files,
-            branch=STAGING,
-            summary=summary,
-        )
-    return replace_interval(
-        catalog,
-        request.tables.events.identifier,
-        start,
-        written.accepted.files,
-        branch=STAGING,
-        summary=summary,
-        properties={record.staged_key: record.to_json()},
-        check=check,
     )
 
 

@@ -1,18 +1,30 @@
-"""Publishing a staged interval: its rows become visible and it is closed, in the one commit of the events table."""
+"""Staging an interval and publishing it: its rows become visible and it is closed, in one commit of the events."""
 
 import dataclasses
 import datetime as dt
 
 from pyiceberg.catalog.sql import SqlCatalog
+from pyiceberg.manifest import DataFile
 from pyiceberg.table import Table
 from pyiceberg.table.refs import MAIN_BRANCH
 
 from include.jobs.ingest.plan import fits
 from include.jobs.lake.catalog import load_table
-from include.jobs.lake.commits import STAGING, discard_staged, files_of, publish_interval, scan_interval
+from include.jobs.lake.commits import (
+    STAGING,
+    discard_staged,
+    files_of,
+    publish_interval,
+    replace_interval,
+    scan_interval,
+)
 from include.jobs.lake.errors import JobError
 from include.jobs.lake.ledger import Interval, IntervalRecord, Ledger, iso
 from include.jobs.lake.tables import EventTables
+
+
+class PlanOutdatedError(JobError):
+    """Another run took a neighbouring interval meanwhile, so that the planned offsets no longer fit."""
 
 
 class IntervalNotStagedError(JobError):
@@ -30,6 +42,51 @@ class LedgerMismatchError(JobError):
 def staged_record(table: Table, interval: Interval) -> IntervalRecord | None:
     """What is recorded of a staged interval, None when there is none."""
     return Ledger.of_staged(table.properties).get(interval)
+
+
+def stage(
+    catalog: SqlCatalog,
+    tables: EventTables,
+    record: IntervalRecord,
+    accepted: list[DataFile],
+    quarantined: list[DataFile],
+) -> int:
+    """Stage an interval: these files are its whole content.
+
+    Returns:
+        The id of the new snapshot of the events table's staging branch.
+
+    Raises:
+        PlanOutdatedError: the record's ranges do not fit those of its neighbours.
+        CommitConflictError: see `replace_interval`.
+    """
+
+    def check(table: Table) -> None:
+        # Staged neighbours count as closed ones do: what is being judged keeps its offsets, however it ends.
+        if not fits(record.interval, Ledger.of_taken(table.properties), record.ranges):
+            raise PlanOutdatedError(
+                f"interval {record.interval}: other runs took its neighbours while it was read. Run it again, when "
+                "fewer intervals run at once"
+            )
+
+    check(load_table(catalog, tables.events.identifier))
+    start = record.interval.start
+    summary = {"podium.run-id": record.run_id, "podium.interval-start": iso(start)}
+    # Two tables cannot commit together. The commit of the accepted rows comes last, because it is what makes the
+    # interval a staged one: a crash in between leaves it as it was, and the next run replaces both.
+    name = tables.quarantine.identifier
+    if quarantined or files_of(load_table(catalog, name), start, STAGING):
+        replace_interval(catalog, name, start, quarantined, branch=STAGING, summary=summary)
+    return replace_interval(
+        catalog,
+        tables.events.identifier,
+        start,
+        accepted,
+        branch=STAGING,
+        summary=summary,
+        properties={record.staged_key: record.to_json()},
+        check=check,
+    )
 
 
 def publish(catalog: SqlCatalog, tables: EventTables, record: IntervalRecord) -> int:

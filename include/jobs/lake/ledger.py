@@ -8,7 +8,7 @@ has a property of its own until it is published. Pure data: no lake, no Kafka.
 import datetime as dt
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 from include.jobs.lake.errors import LakeError
@@ -77,7 +77,10 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class IntervalRecord:
-    """What is recorded of a closed or a staged interval."""
+    """What is recorded of a closed or a staged interval.
+
+    `mended` are the offsets, by partition, of records that came broken and were put back mended.
+    """
 
     interval: Interval
     topic: str
@@ -86,6 +89,7 @@ class IntervalRecord:
     counts: Counts
     run_id: str
     closed_at: dt.datetime
+    mended: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
 
     @property
     def key(self) -> str:
@@ -103,7 +107,7 @@ class IntervalRecord:
 
     def to_json(self) -> str:
         """The property's value."""
-        value = {
+        value: dict[str, Any] = {
             "end": iso(self.interval.end),
             "topic": self.topic,
             "topic_id": self.topic_id,
@@ -114,6 +118,8 @@ class IntervalRecord:
             "run_id": self.run_id,
             "closed_at": iso(self.closed_at),
         }
+        if self.mended:
+            value["mended"] = {str(number): list(offsets) for number, offsets in sorted(self.mended.items())}
         return json.dumps(value, separators=(",", ":"))
 
     @classmethod
@@ -133,6 +139,7 @@ class IntervalRecord:
                 counts=Counts(value["read"], value["accepted"], value["quarantined"]),
                 run_id=value["run_id"],
                 closed_at=_utc(value["closed_at"], "closed_at"),
+                mended={int(number): tuple(offsets) for number, offsets in value.get("mended", {}).items()},
             )
         except (ValueError, KeyError, TypeError, AttributeError, LedgerError) as error:
             raise LedgerError(

@@ -11,6 +11,7 @@ from confluent_kafka import Producer
 from pyiceberg.catalog.sql import SqlCatalog
 
 from include.jobs.ingest import interval as ingest_module
+from include.jobs.ingest import publish as publish_module
 from include.jobs.ingest.contract import Contract
 from include.jobs.ingest.interval import Request, TooManyBadRecordsError, ingest
 from include.jobs.ingest.plan import IntervalOpenError, RetentionError, TopicChangedError
@@ -204,19 +205,19 @@ def test_a_crash_between_the_two_stagings_is_mended_by_the_next_run(
 ) -> None:
     topic = topic_name(1)
     broker.send(topic, [(0, 1, record(1)), (0, 2, BROKEN)])
-    replace = ingest_module.replace_interval
+    replace = publish_module.replace_interval
 
     def crash(catalog: SqlCatalog, identifier: str, *rest: Any, **options: Any) -> int:
         if identifier == TRANSACTIONS.identifier:
             raise KeyboardInterrupt
         return replace(catalog, identifier, *rest, **options)
 
-    monkeypatch.setattr(ingest_module, "replace_interval", crash)
+    monkeypatch.setattr(publish_module, "replace_interval", crash)
     with pytest.raises(KeyboardInterrupt):
         run(catalog, broker, topic, 0)
     assert places(catalog, QUARANTINE.identifier) == []
     assert len(Ledger.of_taken(catalog.load_table(TRANSACTIONS.identifier).properties)) == 0
-    monkeypatch.setattr(ingest_module, "replace_interval", replace)
+    monkeypatch.setattr(publish_module, "replace_interval", replace)
     broker.send(topic, [(0, 3, BROKEN)])
     assert run(catalog, broker, topic, 0)["quarantined"] == 2
     assert (places(catalog), places(catalog, QUARANTINE.identifier)) == ([(0, 0)], [(0, 1), (0, 2)])
