@@ -2,7 +2,6 @@
 
 import json
 import sys
-from zoneinfo import ZoneInfo
 
 from rich.console import Console
 from rich.table import Table
@@ -11,7 +10,6 @@ from benchmarks import ingest, noop_pod
 from include.config import load_settings
 from include.demo.airflow_api import AirflowApi
 from include.demo.cluster import Cluster, PodFailedError
-from include.demo.run import month_bounds
 from include.stack.credentials import load
 from include.stack.paths import Paths
 from include.stack.ports import HOST
@@ -24,7 +22,6 @@ def main() -> int:
         console.print("benchmarks run on the embedded platform: PODIUM_ENV=local")
         return 2
     password = load(paths.credentials).airflow_admin_password.get_secret_value()
-    start, end = month_bounds(settings.ingest.start_date.replace(month=3), ZoneInfo(settings.ingest.timezone))
     results = {}
     with (
         Cluster(paths.kubeconfig, settings) as cluster,
@@ -32,11 +29,11 @@ def main() -> int:
     ):
         console.print("a pod that does nothing, bare and as a task …")
         results["noop_pod"] = noop_pod.measure(cluster, airflow)
-        console.print("one month of events, ingested and merely read …")
+        console.print("intervals of 1, 5 and 20 million events, ingested and merely read …")
         try:
             cluster.start("bench-produce", "shop", ["produce", "--topic", settings.ingest.topic])
             cluster.result("bench-produce")
-            results["ingest"] = ingest.measure(settings, cluster, start.isoformat(), end.isoformat())
+            results["ingest"] = ingest.measure(settings, cluster)
         except PodFailedError as error:
             console.print(f"ingest could not be measured: {error}", markup=False)
         finally:

@@ -15,11 +15,14 @@ DOC = """
 ### What
 Reads one interval of the topic exactly: every offset falls in exactly one interval, a re-run replaces its interval.
 Each record is checked against its contract; what breaks it goes to `sales.transactions_quarantine` with the reason,
-the rest to `sales.transactions`. Then Great Expectations judges the interval as a whole.
+the rest to `sales.transactions`, both on the branch `staging`, which no reader sees. Great Expectations judges the
+interval there as a whole; `validate` then publishes it, in one commit. What it refuses stays staged: its offsets are
+kept for it, the intervals after it go on.
 
 ### When
 On the schedule of `ingest` in `include/config`, once an interval is over. By hand: trigger with a logical date; the
-run takes the last interval that is over by then.
+run takes the last interval that is over by then. With `ingest.unit: day` a run of several days does them in one pod,
+one commit a day: each day is judged, published and replaced for itself.
 
 ### Backfill
     airflow backfill create --dag-id ingest_events --from-date 2017-01-01T05:00:00Z --to-date 2017-12-31T05:00:00Z \\
@@ -29,8 +32,8 @@ Its runs announce nothing one by one; the last to succeed announces them all, an
 ### When a task fails
 | task | means | do |
 | --- | --- | --- |
-| `ingest` | Kafka, the lake or the catalog is out of reach; or too many records break the contract; or retention has dropped part of the interval | read the reason in the task's last lines; mend it; clear the task. Nothing was committed, or the whole interval was |
-| `validate` | the interval as a whole looks wrong: the failed expectations are listed | look at the interval in `sales.transactions`; if the source is at fault, have it corrected and clear `ingest`; if the expectation is, correct the suite in `include/contracts` and clear `validate` |
+| `ingest` | Kafka, the lake or the catalog is out of reach; or too many records break the contract; or retention has dropped part of the interval | read the reason in the task's last lines; mend it; clear the task. Nothing is visible before `validate` |
+| `validate` | the interval as a whole looks wrong, and is not published: the failed expectations are listed, the page of Data Docs is `data_docs` in the task's result | look at `SELECT * FROM sales.transactions VERSION AS OF 'staging'`; if the source is at fault, have it corrected and clear `ingest`; if the expectation is, correct the suite in `include/contracts` and clear `validate`. To give the interval up: `python -m include.jobs.ingest discard --start … --end …` in a pod of the image |
 | `announce` | Airflow's API was out of reach | clear the task. Skipped is no failure: another run of the backfill announces, its log says which |
 """
 
@@ -55,7 +58,10 @@ with DAG(
     tags=[Tag.INGEST],
     doc_md=DOC,
 ):
-    interval = ["--start", "{{ interval_start(dag_run) }}", "--end", "{{ interval_end(dag_run) }}"]
+    interval = [
+        *("--start", "{{ interval_start(dag_run) }}", "--end", "{{ interval_end(dag_run) }}"),
+        *("--unit", ingest_settings.unit, "--timezone", ingest_settings.timezone),
+    ]
 
     ingest = PodiumPodOperator(
         task_id="ingest",
@@ -68,7 +74,7 @@ with DAG(
             *("--max-bad-fraction", str(ingest_settings.max_bad_fraction)),
         ],
         cpu="1",
-        memory="2Gi",
+        memory="1Gi",
     )
     validate = PodiumPodOperator(
         task_id="validate",

@@ -180,6 +180,9 @@ class Ingest(Section):
     partitions: int = Field(ge=1)
     schedule: str = Field(description="cron expression of the intervals")
     timezone: str = Field(description="time zone in which the schedule's boundaries lie")
+    unit: Literal["run", "day"] = Field(
+        default="run", description="what is ingested, judged and replaced as one: a run's whole interval, or each day"
+    )
     start_date: dt.date
     end_date: dt.date | None = None
     max_active_runs: int = Field(ge=1)

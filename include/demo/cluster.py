@@ -100,13 +100,18 @@ class Cluster:
         query = {} if tail is None else {"tailLines": tail}
         return self._http.get(f"{self._pods}/{name}/log", params=query).raise_for_status().text.splitlines()
 
+    def end(self, name: str) -> str:
+        """Wait until the pod ends; its phase then."""
+        while (phase := self.phase(name)) in ("Pending", "Running"):
+            time.sleep(POLL_SECONDS)
+        return phase
+
     def result(self, name: str) -> dict[str, Any]:
         """Wait until the pod ends, and return the result that it wrote last.
 
         :raises PodFailedError: when it fails, or ends without a result.
         """
-        while (phase := self.phase(name)) in ("Pending", "Running"):
-            time.sleep(POLL_SECONDS)
+        phase = self.end(name)
         lines = self.log(name) if phase != "Absent" else []
         for line in reversed(lines):
             if phase == "Succeeded" and line.startswith(RESULT_MARK):

@@ -1,17 +1,20 @@
-"""Command line of the ingest image: `python -m include.jobs.ingest interval|reference|validate|gpu-hours`."""
+"""Command line of the ingest image: `python -m include.jobs.ingest COMMAND`, see `--help`."""
 
 import argparse
 import datetime as dt
 import logging
 import os
 import sys
+import time
 from collections.abc import Callable
+from typing import Any
 
-from include.jobs.lake.connections import kafka_bootstrap_servers
+from include.jobs.lake.connections import Connections, kafka_bootstrap_servers
 from include.jobs.lake.errors import run_main
 from include.jobs.lake.ledger import Interval
 from include.jobs.lake.result import write_result
 
+_BEGUN = time.monotonic()
 _CENTURY_S = 3_155_760_000.0
 
 
@@ -22,9 +25,14 @@ def main() -> None:
     bounds = argparse.ArgumentParser(add_help=False)
     bounds.add_argument("--start", required=True, help="start of the interval, ISO 8601 with offset, included")
     bounds.add_argument("--end", required=True, help="end of the interval, ISO 8601 with offset, excluded")
-    interval = commands.add_parser("interval", parents=[bounds], help="read one interval of a topic into the lake")
+    bounds.add_argument("--table", default="sales.transactions", help="where the accepted events go")
+    unit = argparse.ArgumentParser(add_help=False)
+    unit.add_argument("--unit", choices=("run", "day"), default="run", help="the whole, or each of its days for itself")
+    unit.add_argument("--timezone", default="UTC", help="where the days begin at midnight")
+    by = argparse.ArgumentParser(add_help=False)
+    by.add_argument("--run-id", default=os.environ.get("PODIUM_RUN_ID") or "manual")
+    interval = commands.add_parser("interval", parents=[bounds, unit, by], help="read an interval and stage it")
     interval.add_argument("--topic", required=True)
-    interval.add_argument("--run-id", default=os.environ.get("PODIUM_RUN_ID") or "manual")
     interval.add_argument(
         "--allowed-lateness",
         type=_within(_CENTURY_S),
@@ -35,11 +43,23 @@ def main() -> None:
         "--max-bad-fraction", type=_within(1.0), default=0.05, help="more broken records than this stop the run"
     )
     commands.add_parser("reference", help="write products and households")
-    commands.add_parser("validate", parents=[bounds], help="judge a closed interval by the expectations")
+    commands.add_parser(
+        "validate", parents=[bounds, unit], help="judge a staged interval, and publish it when it is sound"
+    )
+    commands.add_parser("discard", parents=[bounds], help="give up a staged interval")
+    replay = commands.add_parser("replay", parents=[bounds, by], help="stage what keeps the contract now")
+    replay.add_argument("--mended", default="", help="s3://bucket/key of mended records, one JSON object a line")
     commands.add_parser("gpu-hours", help="fold the records of tasks that had GPUs into their table")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
-    run = {"interval": _interval, "reference": _reference, "validate": _validate, "gpu-hours": _gpu_hours}
+    run = {
+        "interval": _interval,
+        "validate": _validate,
+        "discard": _discard,
+        "replay": _replay,
+        "reference": _reference,
+        "gpu-hours": _gpu_hours,
+    }
     run[arguments.command](arguments)
 
 
@@ -57,18 +77,30 @@ def _within(maximum: float) -> Callable[[str], float]:
 
 def _interval(arguments: argparse.Namespace) -> None:
     from include.jobs.ingest.contract import Contract
+    from include.jobs.ingest.days import ingest_each
     from include.jobs.ingest.interval import Request, ingest
     from include.jobs.ingest.topic import Topic
     from include.jobs.lake.catalog import open_catalog
+    from include.jobs.lake.tables import EventTables
 
-    request = Request(
-        interval=Interval.parse(arguments.start, arguments.end),
-        run_id=arguments.run_id,
-        lateness=dt.timedelta(seconds=arguments.allowed_lateness),
-        max_bad_fraction=arguments.max_bad_fraction,
-    )
+    intervals, tables = _intervals(arguments), EventTables.named(arguments.table)
+    contract, lateness = Contract.load(), dt.timedelta(seconds=arguments.allowed_lateness)
     with Topic(kafka_bootstrap_servers(), arguments.topic) as topic:
-        write_result(ingest(open_catalog(), topic, Contract.load(), request))
+        catalog = open_catalog()
+
+        def one(interval: Interval) -> dict[str, Any]:
+            request = Request(interval, arguments.run_id, lateness, arguments.max_bad_fraction, tables)
+            return ingest(catalog, topic, contract, request)
+
+        result = ingest_each(intervals, one)
+    write_result(result | {"process_seconds": round(time.monotonic() - _BEGUN, 3)})
+
+
+def _intervals(arguments: argparse.Namespace) -> list[Interval]:
+    from include.jobs.ingest.days import days_of
+
+    whole = Interval.parse(arguments.start, arguments.end)
+    return days_of(whole, arguments.timezone) if arguments.unit == "day" else [whole]
 
 
 def _reference(_: argparse.Namespace) -> None:
@@ -79,14 +111,40 @@ def _reference(_: argparse.Namespace) -> None:
 
 
 def _validate(arguments: argparse.Namespace) -> None:
+    from include.jobs.ingest.days import validate_each
     from include.jobs.ingest.expectations import Suite
     from include.jobs.ingest.validate import explain, validate
     from include.jobs.lake.catalog import open_catalog
+    from include.jobs.lake.tables import EventTables
 
-    result = validate(open_catalog(), Interval.parse(arguments.start, arguments.end), Suite.load())
-    write_result(result)
+    intervals, tables, suite = _intervals(arguments), EventTables.named(arguments.table), Suite.load()
+    catalog = open_catalog()
+    result = validate_each(intervals, lambda interval: validate(catalog, tables, interval, suite))
+    write_result(result | {"process_seconds": round(time.monotonic() - _BEGUN, 3)})
     if not result["success"]:
         raise explain(result)
+
+
+def _discard(arguments: argparse.Namespace) -> None:
+    from include.jobs.ingest.publish import discard
+    from include.jobs.lake.catalog import open_catalog
+    from include.jobs.lake.tables import EventTables
+
+    discard(open_catalog(), EventTables.named(arguments.table), Interval.parse(arguments.start, arguments.end))
+    write_result({"discarded": True})
+
+
+def _replay(arguments: argparse.Namespace) -> None:
+    from include.jobs.ingest.contract import Contract
+    from include.jobs.ingest.replay import read_mends, replay
+    from include.jobs.lake.catalog import open_catalog
+    from include.jobs.lake.result import read_text
+    from include.jobs.lake.tables import EventTables
+
+    interval, tables = Interval.parse(arguments.start, arguments.end), EventTables.named(arguments.table)
+    text = read_text(arguments.mended, Connections.from_environment()) if arguments.mended else ""
+    mends = read_mends(text.splitlines())
+    write_result(replay(open_catalog(), tables, Contract.load(), interval, arguments.run_id, mends))
 
 
 def _gpu_hours(_: argparse.Namespace) -> None:

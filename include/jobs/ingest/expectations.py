@@ -18,6 +18,18 @@ os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
 
 
 @dataclass(frozen=True, slots=True)
+class Judgement:
+    """What became of a suite.
+
+    `entries` has one `{expectation, column, success, expected, observed}` per expectation; `page` is the same as a page
+    of Data Docs (HTML), empty when nothing was judged.
+    """
+
+    entries: list[dict[str, Any]]
+    page: str
+
+
+@dataclass(frozen=True, slots=True)
 class Suite:
     """A suite: expectations as data, with `$name` where a value of the interval goes."""
 
@@ -51,11 +63,8 @@ class Suite:
             found.update(kwargs.get("column_list", ()), [kwargs["column"]] if "column" in kwargs else ())
         return sorted(found)
 
-    def judge(self, rows: "pd.DataFrame", values: Mapping[str, Any]) -> list[dict[str, Any]]:
+    def judge(self, rows: "pd.DataFrame", values: Mapping[str, Any]) -> Judgement:
         """Judge rows; `values` fill the suite's `$name`s.
-
-        Returns:
-            One entry per expectation: `{expectation, column, success, expected, observed}`.
 
         Raises:
             ContractError: the suite names an expectation or value that does not exist.
@@ -65,6 +74,8 @@ class Suite:
         import great_expectations as gx
         from great_expectations.core.expectation_suite import ExpectationSuite
         from great_expectations.expectations.expectation_configuration import ExpectationConfiguration
+        from great_expectations.render.renderer.page_renderer import ValidationResultsPageRenderer
+        from great_expectations.render.view.view import DefaultJinjaPageView
 
         try:
             filled = [(item["type"], _fill(item["kwargs"], values)) for item in self.expectations]
@@ -81,7 +92,9 @@ class Suite:
         source = context.data_sources.add_pandas("interval")
         batch = source.add_dataframe_asset("rows").add_batch_definition_whole_dataframe("all")
         outcome = batch.get_batch({"dataframe": rows}).validate(suite, result_format="SUMMARY")
-        return [_entry(result.to_json_dict()) for result in outcome.results]
+        view: Any = DefaultJinjaPageView()
+        page: str = view.render(ValidationResultsPageRenderer().render(outcome))
+        return Judgement([_entry(result.to_json_dict()) for result in outcome.results], page)
 
 
 def _fill(value: Any, values: Mapping[str, Any]) -> Any:

@@ -1,7 +1,8 @@
-"""One interval from Kafka to the lake: plan, read, check, write, commit."""
+"""One interval from Kafka to the lake: plan, read, check, write, stage. Nobody sees it until `publish` has run."""
 
 import datetime as dt
 import logging
+import resource
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -17,13 +18,15 @@ from pyiceberg.table import Table
 from include.jobs.ingest.ahead import ahead
 from include.jobs.ingest.check import Checked, check_batch
 from include.jobs.ingest.contract import Contract
-from include.jobs.ingest.plan import fits, plan
+from include.jobs.ingest.mended import Mended
+from include.jobs.ingest.plan import plan
+from include.jobs.ingest.publish import PlanOutdatedError, stage
 from include.jobs.ingest.topic import Records, Topic
 from include.jobs.lake.catalog import ensure_table
 from include.jobs.lake.errors import JobError
-from include.jobs.lake.intervals import IntervalWriter, replace_interval
+from include.jobs.lake.intervals import IntervalWriter
 from include.jobs.lake.ledger import Counts, Interval, IntervalRecord, Ledger, OffsetRange, iso
-from include.jobs.lake.tables import QUARANTINE, TRANSACTIONS
+from include.jobs.lake.tables import EventTables
 
 log = logging.getLogger(__name__)
 
@@ -35,10 +38,6 @@ class TooManyBadRecordsError(JobError):
     """More of the interval breaks its contract than is allowed."""
 
 
-class PlanOutdatedError(JobError):
-    """Another run closed a neighbouring interval meanwhile, so that the planned offsets no longer fit."""
-
-
 @dataclass(frozen=True, slots=True)
 class Request:
     """What to ingest, and how strictly."""
@@ -47,6 +46,7 @@ class Request:
     run_id: str
     lateness: dt.timedelta
     max_bad_fraction: float
+    tables: EventTables
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,35 +59,44 @@ class _Written:
 
 
 def ingest(catalog: SqlCatalog, topic: Topic, contract: Contract, request: Request) -> dict[str, Any]:
-    """Make the interval's rows those of its offset ranges, and close it. Safe to repeat.
+    """Stage the rows of the interval's offset ranges, and reserve these for it. Safe to repeat.
 
     Returns:
         The job's result: counts, ranges, snapshot ids, seconds.
 
     Raises:
-        TooManyBadRecordsError: nothing was committed.
-        PlanOutdatedError: other runs kept closing neighbours meanwhile.
+        TooManyBadRecordsError: nothing was staged.
+        PlanOutdatedError: other runs kept taking neighbours meanwhile.
         JobError: see `plan`, `Topic`, `replace_interval`.
     """
     begun = time.monotonic()
-    events, quarantine = ensure_table(catalog, TRANSACTIONS), ensure_table(catalog, QUARANTINE)
+    events, quarantine = ensure_table(catalog, request.tables.events), ensure_table(catalog, request.tables.quarantine)
     for attempt in range(1, _MAX_PLANS + 1):
         view = topic.view(request.interval)
-        ledger = Ledger.from_properties(events.properties)
+        ledger = Ledger.of_taken(events.properties)
         rerun = ledger.get(request.interval) is not None
+        closed = Ledger.from_properties(events.properties).get(request.interval)
+        mended = Mended.load(events, closed)
         ranges = plan(request.interval, ledger, view, dt.datetime.now(dt.UTC), request.lateness)
-        written = _write(events, quarantine, topic, contract, request, ranges)
+        written = _write(events, quarantine, topic, contract, request, ranges, mended)
         _enough_good(request, topic.name, written)
         record = IntervalRecord(
-            request.interval, topic.name, view.topic_id, ranges, written.counts, request.run_id, dt.datetime.now(dt.UTC)
+            interval=request.interval,
+            topic=topic.name,
+            topic_id=view.topic_id,
+            ranges=ranges,
+            counts=written.counts,
+            run_id=request.run_id,
+            closed_at=dt.datetime.now(dt.UTC),
+            mended=closed.mended if closed else {},
         )
         try:
-            snapshot_id = _commit(catalog, request, record, written)
+            snapshot_id = stage(catalog, request.tables, record, written.accepted.files, written.quarantined.files)
         except PlanOutdatedError:
             if attempt == _MAX_PLANS:
                 raise
-            log.info("a neighbour of %s was closed meanwhile: planning again", request.interval)
-            events = ensure_table(catalog, TRANSACTIONS)
+            log.info("a neighbour of %s was taken meanwhile: planning again", request.interval)
+            events = ensure_table(catalog, request.tables.events)
             continue
         break
     seconds = time.monotonic() - begun
@@ -101,6 +110,7 @@ def _write(
     contract: Contract,
     request: Request,
     ranges: Mapping[int, OffsetRange],
+    mended: Mended,
 ) -> _Written:
     start = request.interval.start
     expected = sum(len(span) for span in ranges.values())
@@ -109,14 +119,15 @@ def _write(
     days: Counter[str] = Counter()
     read = 0
     reported = time.monotonic()
-    accepted_schema, quarantined_schema = TRANSACTIONS.arrow_schema, QUARANTINE.arrow_schema
+    accepted_schema, quarantined_schema = request.tables.events.arrow_schema, request.tables.quarantine.arrow_schema
     with ExitStack() as stack:
         accepted = stack.enter_context(IntervalWriter(events, start, accepted_schema))
         quarantined = stack.enter_context(IntervalWriter(quarantine, start, quarantined_schema))
         for records, checked in ahead(_checked(contract, ahead(topic.read(ranges)))):
-            good = _accepted(records, checked, start, accepted_schema)
-            days.update(_per_day(good))
-            accepted.write(good)
+            back, checked = mended.put_back(records, checked)
+            for good in (_accepted(records, checked, start, accepted_schema), *back):
+                days.update(_per_day(good))
+                accepted.write(good)
             quarantined.write(_quarantined(records, checked, request, quarantined_schema))
             reasons.update(broken.reason.value for broken in checked.broken)
             read += len(records)
@@ -139,33 +150,8 @@ def _enough_good(request: Request, topic: str, written: _Written) -> None:
     reasons = ", ".join(f"{count} {reason}" for reason, count in written.reasons.most_common())
     raise TooManyBadRecordsError(
         f"interval {request.interval} of topic {topic}: {counts.quarantined} of {counts.read} records break the "
-        f"contract ({reasons}), allowed is a fraction of {request.max_bad_fraction}. Nothing was committed. Mend the "
+        f"contract ({reasons}), allowed is a fraction of {request.max_bad_fraction}. Nothing was staged. Mend the "
         "producer, or raise settings.ingest.max_bad_fraction if they are to go to quarantine"
-    )
-
-
-def _commit(catalog: SqlCatalog, request: Request, record: IntervalRecord, written: _Written) -> int:
-    def check(table: Table) -> None:
-        if not fits(request.interval, Ledger.from_properties(table.properties), record.ranges):
-            raise PlanOutdatedError(
-                f"interval {request.interval}: other runs closed its neighbours {_MAX_PLANS} times while it was read. "
-                "Run it again when fewer intervals run at once"
-            )
-
-    check(catalog.load_table(TRANSACTIONS.identifier))
-    start = request.interval.start
-    summary = {"podium.run-id": request.run_id, "podium.interval-start": iso(start)}
-    # Two tables cannot commit together. Quarantine goes first, because the commit of the accepted rows is what
-    # closes the interval: a crash in between leaves it open, and the next run replaces both.
-    replace_interval(catalog, QUARANTINE.identifier, start, written.quarantined.files, summary=summary)
-    return replace_interval(
-        catalog,
-        TRANSACTIONS.identifier,
-        start,
-        written.accepted.files,
-        summary=summary,
-        properties={record.key: record.to_json()},
-        check=check,
     )
 
 
@@ -228,6 +214,7 @@ def _result(
         "events_per_day": dict(sorted(written.days.items())),
         "seconds": round(seconds, 3),
         "rows_per_s": round(counts.read / seconds),
+        "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
         "snapshot_id": snapshot_id,
         "interval_start": iso(record.interval.start),
         "interval_end": iso(record.interval.end),

@@ -1,4 +1,8 @@
-"""Judging a closed interval as a whole: its counts against the ledger, its rows against the expectations."""
+"""Judging an interval as a whole, and publishing it when it is sound.
+
+Its counts are held against the ledger, its rows on the staging branch against the expectations. What was found is left
+as a page of Great Expectations' Data Docs in the lake.
+"""
 
 import logging
 import time
@@ -8,13 +12,21 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.table import Table
+from pyiceberg.table.refs import MAIN_BRANCH
 
-from include.jobs.ingest.expectations import Suite
+from include.jobs.ingest.expectations import Judgement, Suite
+from include.jobs.ingest.publish import (
+    IntervalNotStagedError,
+    held,
+    publish,
+    quarantine_branch,
+    staged_record,
+)
 from include.jobs.lake.catalog import load_table
+from include.jobs.lake.commits import STAGING, scan_interval
 from include.jobs.lake.errors import JobError
-from include.jobs.lake.intervals import of_interval
 from include.jobs.lake.ledger import Interval, IntervalRecord, Ledger, iso
-from include.jobs.lake.tables import QUARANTINE, TRANSACTIONS
+from include.jobs.lake.tables import EventTables
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,85 +38,103 @@ _HASH = 2_654_435_761
 _SCALE = 2**32
 
 
-class IntervalNotClosedError(JobError):
-    """There is nothing to judge yet."""
-
-
-class LedgerMismatchError(JobError):
-    """The tables do not hold what the ledger records."""
-
-
 class ExpectationsFailedError(JobError):
     """The interval is not what it should be."""
 
 
-def validate(catalog: SqlCatalog, interval: Interval, suite: Suite) -> dict[str, Any]:
-    """Judge an interval. Empty ones pass: nothing was sold.
+def validate(catalog: SqlCatalog, tables: EventTables, interval: Interval, suite: Suite) -> dict[str, Any]:
+    """Judge an interval, and publish it when it is staged and sound; one that is published already is judged again.
+
+    Empty ones pass: nothing was sold.
 
     Returns:
-        The job's result: `{success, evaluated, failed_expectations, rows, sampled, …}`.
+        The job's result: `{success, published, evaluated, failed_expectations, rows, judged_rows, data_docs, …}`.
 
     Raises:
-        IntervalNotClosedError: the ledger has no such interval.
+        IntervalNotStagedError: it is neither staged nor closed.
         LedgerMismatchError: rows in the tables are not as many as recorded.
+        StagedAgainError: another run has staged it anew while it was judged.
     """
     begun = time.monotonic()
-    events = load_table(catalog, TRANSACTIONS.identifier)
-    record = Ledger.from_properties(events.properties).get(interval)
+    events = load_table(catalog, tables.events.identifier)
+    staged = staged_record(events, interval)
+    record = staged or Ledger.from_properties(events.properties).get(interval)
     if record is None:
-        raise IntervalNotClosedError(
-            f"interval {interval} of {TRANSACTIONS.identifier} is not closed: run the ingest of these boundaries first"
+        raise IntervalNotStagedError(
+            f"interval {interval} of {tables.events.identifier} is neither staged nor closed: run the ingest of these "
+            "boundaries first"
         )
-    _held(events, interval, record.counts.accepted)
-    _held(load_table(catalog, QUARANTINE.identifier), interval, record.counts.quarantined)
-    entries: list[dict[str, Any]] = []
+    branch = MAIN_BRANCH if staged is None else STAGING
+    _complete(events, load_table(catalog, tables.quarantine.identifier), record, branch)
+    judgement = Judgement([], "")
     judged = 0
     if record.counts.accepted:
-        rows = _rows(events, record, suite)
+        rows = _rows(events, branch, record, suite)
         judged = len(rows)
-        entries = suite.judge(rows, {"start": interval.start, "end": interval.end})
-    failed = [entry for entry in entries if not entry["success"]]
-    return {
+        judgement = suite.judge(rows, {"start": interval.start, "end": interval.end})
+    failed = [{"interval": str(interval), **entry} for entry in judgement.entries if not entry["success"]]
+    result = {
+        "table": tables.events.identifier,
         "success": not failed,
-        "evaluated": len(entries),
+        "published": staged is None or not failed,
+        "evaluated": len(judgement.entries),
         "failed_expectations": failed,
         "rows": record.counts.accepted,
         "judged_rows": judged,
+        "data_docs": _keep(catalog, events, interval, judgement.page),
         "interval_start": iso(interval.start),
         "interval_end": iso(interval.end),
-        "seconds": round(time.monotonic() - begun, 3),
     }
+    if staged is not None and not failed:
+        result["snapshot_id"] = publish(catalog, tables, staged)
+    return result | {"seconds": round(time.monotonic() - begun, 3)}
+
+
+def _complete(events: Table, quarantine: Table, record: IntervalRecord, branch: str) -> None:
+    held(events, branch, record.interval, record.counts.accepted)
+    where = quarantine_branch(quarantine, record) if branch == STAGING else MAIN_BRANCH
+    held(quarantine, where, record.interval, record.counts.quarantined)
+
+
+def _keep(catalog: SqlCatalog, events: Table, interval: Interval, page: str) -> list[str]:
+    """Leave a page in the lake; its address. The page of an interval is replaced when that is judged again."""
+    if not page:
+        return []
+    folder = f"{catalog.properties['warehouse']}/data_docs/{_name(events)}"
+    address = f"{folder}/{interval.start:%Y%m%dT%H%M%SZ}.html"
+    with events.io.new_output(address).create(overwrite=True) as stream:
+        stream.write(page.encode())
+    return [address]
 
 
 def explain(result: dict[str, Any]) -> ExpectationsFailedError:
     """The error for a result without success: one line an expectation."""
     lines = [
-        f"  {entry['expectation']} of {entry['column'] or 'the table'}: expected {entry['expected']}, "
-        f"found {entry['observed']}"
+        f"  {entry['interval']}: {entry['expectation']} of {entry['column'] or 'the table'}: expected "
+        f"{entry['expected']}, found {entry['observed']}"
         for entry in result["failed_expectations"]
     ]
+    refused = sorted({entry["interval"] for entry in result["failed_expectations"]})
     return ExpectationsFailedError(
-        f"interval [{result['interval_start']}, {result['interval_end']}) of {TRANSACTIONS.identifier} fails "
-        f"{len(lines)} of {result['evaluated']} expectations:\n" + "\n".join(lines) + "\n"
-        "Look at the producer of these days. When the data is right and the bounds are not, change "
-        "include/contracts/transactions.expectations.yaml and run this again"
+        f"{len(lines)} of {result['evaluated']} expectations on {result['table']} fail:\n" + "\n".join(lines) + "\n"
+        f"Refused: {', '.join(refused)}. What was not published before stays invisible. Look at the producer of these "
+        "days, and at the pages that the result names in data_docs. When the data is right and the bounds are not, "
+        "change include/contracts/transactions.expectations.yaml and run this again; when the data was mended, run the "
+        "ingest again"
     )
 
 
-def _held(table: Table, interval: Interval, recorded: int) -> None:
-    found = table.scan(row_filter=of_interval(interval.start)).count()
-    if found != recorded:
-        raise LedgerMismatchError(
-            f"interval {interval}: {'.'.join(table.name())} holds {found} rows, the ledger records {recorded}. Run the "
-            "ingest of this interval again: it reads the recorded offsets and replaces the rows"
-        )
+def _name(table: Table) -> str:
+    return ".".join(table.name())
 
 
-def _rows(events: Table, record: IntervalRecord, suite: Suite) -> "pd.DataFrame":
+def _rows(events: Table, branch: str, record: IntervalRecord, suite: Suite) -> "pd.DataFrame":
     """The columns that the suite looks at: all rows, or a seeded sample of them, the same in every run."""
     fields = tuple(dict.fromkeys([*suite.columns, "kafka_partition", "kafka_offset"]))
     fraction = min(1.0, suite.sample_rows / record.counts.accepted)
-    scan = events.scan(row_filter=of_interval(record.interval.start), selected_fields=fields)
+    scan = scan_interval(events, record.interval.start, branch, fields)
+    if scan is None:
+        raise IntervalNotStagedError(f"table {_name(events)} has no branch {branch}: run the ingest again")
     if fraction == 1.0:
         return scan.to_arrow().to_pandas()
     log.info("judging a sample of about %d of %d rows", suite.sample_rows, record.counts.accepted)

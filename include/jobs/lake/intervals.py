@@ -1,19 +1,12 @@
-"""Replacing an interval of a table in one snapshot, with streaming writes and bounded memory."""
+"""Writing the rows of an interval to Parquet files of a table, streaming and with bounded memory."""
 
 import datetime as dt
-import random
-import time
 import uuid
-from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Self
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pyiceberg.catalog.sql import SqlCatalog
-from pyiceberg.exceptions import CommitFailedException
-from pyiceberg.expressions import BooleanExpression
-from pyiceberg.expressions.parser import parse
 from pyiceberg.io.pyarrow import (
     compute_statistics_plan,
     data_file_statistics_from_parquet_metadata,
@@ -23,20 +16,11 @@ from pyiceberg.manifest import DataFile, DataFileContent, FileFormat
 from pyiceberg.partitioning import PartitionFieldValue, PartitionKey
 from pyiceberg.table import Table
 
-from include.jobs.lake.errors import LakeError
-from include.jobs.lake.ledger import iso
-
 #: Rows of a Parquet row group, the unit that a writer holds in memory; fewer when they are that large.
 ROW_GROUP_ROWS = 131_072
 ROW_GROUP_BYTES = 64 * 1024 * 1024
 #: A new file is begun when one has reached this size.
 FILE_BYTES = 512 * 1024 * 1024
-#: How long conflicting commits are tried again.
-COMMIT_DEADLINE_S = 180.0
-
-
-class CommitConflictError(LakeError):
-    """Other writers kept committing first."""
 
 
 class IntervalWriter:
@@ -148,83 +132,3 @@ class IntervalWriter:
                 **statistics.to_serialized_dict(),
             )
         )
-
-
-def replace_interval(
-    catalog: SqlCatalog,
-    identifier: str,
-    interval_start: dt.datetime,
-    files: list[DataFile],
-    *,
-    summary: Mapping[str, str],
-    properties: Mapping[str, str] | None = None,
-    check: Callable[[Table], None] | None = None,
-) -> int:
-    """Make `files` the whole content of an interval, in one snapshot; readers see the old rows or the new ones.
-
-    `properties` are set in the same commit. `check` is called with the table that each try builds on, so that a
-    decision taken from the ledger is judged again after every conflict; what it raises ends the replacing.
-
-    Returns:
-        The id of the new snapshot.
-
-    Raises:
-        CommitConflictError: other writers kept committing first for `COMMIT_DEADLINE_S`.
-    """
-    deadline = time.monotonic() + COMMIT_DEADLINE_S
-    attempt = 0
-    while True:
-        attempt += 1
-        table = catalog.load_table(identifier)
-        if check is not None:
-            check(table)
-        try:
-            return _commit(_tried_once(table), interval_start, files, summary, properties or {})
-        except CommitFailedException as error:
-            if time.monotonic() > deadline:
-                raise CommitConflictError(
-                    f"interval {iso(interval_start)} of {identifier} lost {attempt} commits in a row to other writers "
-                    f"({error}): run it again when fewer intervals run at once"
-                ) from error
-            time.sleep(random.uniform(0.02, 0.1) * min(attempt, 20))
-
-
-def of_interval(start: dt.datetime) -> BooleanExpression:
-    """The filter for the rows of an interval."""
-    return parse(f"interval_start = '{start.astimezone(dt.UTC).isoformat()}'")
-
-
-def _commit(
-    table: Table,
-    interval_start: dt.datetime,
-    files: list[DataFile],
-    summary: Mapping[str, str],
-    properties: Mapping[str, str],
-) -> int:
-    rows = of_interval(interval_start)
-    old = [task.file for task in table.scan(row_filter=rows).plan_files()]
-    transaction = table.transaction()
-    # `overwrite()` and `dynamic_partition_overwrite()` of a table make two snapshots (delete, append); one
-    # producer that does both makes one, so an as-of read never meets the gap.
-    with transaction.update_snapshot(snapshot_properties=dict(summary)).overwrite() as producer:
-        producer.delete_by_predicate(rows)
-        for file in old:
-            producer.delete_data_file(file)
-        for file in files:
-            producer.append_data_file(file)
-    if properties:
-        transaction.set_properties(dict(properties))
-    transaction.commit_transaction()
-    snapshot_id: int = producer.snapshot_id
-    return snapshot_id
-
-
-def _tried_once(table: Table) -> Table:
-    """The same table, whose commits PyIceberg does not repeat by itself.
-
-    Its own retry would rebase the rows without looking at the ledger again. The property is overridden in this
-    process only; the catalog's metadata keeps its value.
-    """
-    properties = {**table.metadata.properties, "commit.retry.num-retries": "0"}
-    table.metadata = table.metadata.model_copy(update={"properties": properties})
-    return table

@@ -1,18 +1,20 @@
 """The ledger of closed intervals: which offsets each took, and how many records.
 
 It lives in the properties of the events table, one property an interval, because those are written in the same
-commit as the rows and outlive snapshot expiry. Pure data: no lake, no Kafka.
+commit as the rows and outlive snapshot expiry. An interval that is staged, which nobody sees until it has been judged,
+has a property of its own until it is published. Pure data: no lake, no Kafka.
 """
 
 import datetime as dt
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 from include.jobs.lake.errors import LakeError
 
 PREFIX = "podium.interval."
+STAGED_PREFIX = "podium.staged."
 
 
 class LedgerError(LakeError):
@@ -75,7 +77,10 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class IntervalRecord:
-    """What is recorded of a closed interval."""
+    """What is recorded of a closed or a staged interval.
+
+    `mended` are the offsets, by partition, of records that came broken and were put back mended.
+    """
 
     interval: Interval
     topic: str
@@ -84,11 +89,17 @@ class IntervalRecord:
     counts: Counts
     run_id: str
     closed_at: dt.datetime
+    mended: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
 
     @property
     def key(self) -> str:
-        """The table property that holds it."""
+        """The table property that holds it once it is closed."""
         return PREFIX + iso(self.interval.start)
+
+    @property
+    def staged_key(self) -> str:
+        """The table property that holds it while it is staged."""
+        return STAGED_PREFIX + iso(self.interval.start)
 
     def range_of(self, partition: int) -> OffsetRange:
         """What it took of a partition; nothing of one that did not exist yet."""
@@ -96,7 +107,7 @@ class IntervalRecord:
 
     def to_json(self) -> str:
         """The property's value."""
-        value = {
+        value: dict[str, Any] = {
             "end": iso(self.interval.end),
             "topic": self.topic,
             "topic_id": self.topic_id,
@@ -107,6 +118,8 @@ class IntervalRecord:
             "run_id": self.run_id,
             "closed_at": iso(self.closed_at),
         }
+        if self.mended:
+            value["mended"] = {str(number): list(offsets) for number, offsets in sorted(self.mended.items())}
         return json.dumps(value, separators=(",", ":"))
 
     @classmethod
@@ -119,13 +132,14 @@ class IntervalRecord:
         try:
             value: dict[str, Any] = json.loads(text)
             return cls(
-                interval=Interval.parse(key.removeprefix(PREFIX), value["end"]),
+                interval=Interval.parse(key.removeprefix(STAGED_PREFIX).removeprefix(PREFIX), value["end"]),
                 topic=value["topic"],
                 topic_id=value["topic_id"],
                 ranges={int(number): OffsetRange(*span) for number, span in value["ranges"].items()},
                 counts=Counts(value["read"], value["accepted"], value["quarantined"]),
                 run_id=value["run_id"],
                 closed_at=_utc(value["closed_at"], "closed_at"),
+                mended={int(number): tuple(offsets) for number, offsets in value.get("mended", {}).items()},
             )
         except (ValueError, KeyError, TypeError, AttributeError, LedgerError) as error:
             raise LedgerError(
@@ -134,16 +148,28 @@ class IntervalRecord:
 
 
 class Ledger:
-    """All closed intervals, in order of time."""
+    """All intervals of one state, closed ones or staged ones, in order of time."""
 
     def __init__(self, records: Mapping[Interval, IntervalRecord]) -> None:
         self._records = dict(sorted(records.items()))
 
     @classmethod
     def from_properties(cls, properties: Mapping[str, str]) -> Self:
-        """Read the ledger from a table's properties."""
-        records = (IntervalRecord.from_property(k, v) for k, v in properties.items() if k.startswith(PREFIX))
-        return cls({record.interval: record for record in records})
+        """The closed intervals, from a table's properties."""
+        return cls(_records(properties, PREFIX))
+
+    @classmethod
+    def of_staged(cls, properties: Mapping[str, str]) -> Self:
+        """The staged intervals, from a table's properties."""
+        return cls(_records(properties, STAGED_PREFIX))
+
+    @classmethod
+    def of_taken(cls, properties: Mapping[str, str]) -> Self:
+        """Closed and staged ones together: the offsets that are spoken for.
+
+        A closed interval that is staged again has the same ranges in both states.
+        """
+        return cls(_records(properties, PREFIX) | _records(properties, STAGED_PREFIX))
 
     def __iter__(self) -> Iterator[IntervalRecord]:
         return iter(self._records.values())
@@ -173,6 +199,11 @@ class Ledger:
     def after(self, interval: Interval) -> IntervalRecord | None:
         """The nearest closed interval that starts at or after this one's end."""
         return next((record for other, record in self._records.items() if other.start >= interval.end), None)
+
+
+def _records(properties: Mapping[str, str], prefix: str) -> dict[Interval, IntervalRecord]:
+    records = (IntervalRecord.from_property(k, v) for k, v in properties.items() if k.startswith(prefix))
+    return {record.interval: record for record in records}
 
 
 def iso(moment: dt.datetime) -> str:

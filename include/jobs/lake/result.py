@@ -48,13 +48,22 @@ def read_object(uri: str, connections: Connections) -> dict[str, Any]:
     Raises:
         LakeError: there is none at that address.
     """
-    path = _object_path(uri)
+    value: dict[str, Any] = json.loads(read_text(uri, connections))
+    return value
+
+
+def read_text(uri: str, connections: Connections) -> str:
+    """Read an object of `s3://bucket/key` as UTF-8.
+
+    Raises:
+        LakeError: there is none at that address.
+    """
     try:
-        with connections.filesystem().open_input_stream(path) as stream:
-            value: dict[str, Any] = json.loads(stream.read())
+        with connections.filesystem().open_input_stream(_object_path(uri)) as stream:
+            text: str = stream.read().decode()
     except FileNotFoundError as error:
         raise LakeError(f"no result at {uri}: the job that writes it has not finished") from error
-    return value
+    return text
 
 
 def _object_path(uri: str) -> str:

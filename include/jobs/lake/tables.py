@@ -3,8 +3,8 @@
 The feature tables belong to Spark (`include.jobs.features`); their names are here because others read them.
 """
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Self
 
 from pyiceberg.partitioning import UNPARTITIONED_PARTITION_SPEC, PartitionField, PartitionSpec
 from pyiceberg.schema import Schema
@@ -112,6 +112,22 @@ QUARANTINE = TableSpec(
     ),
     _BY_INTERVAL,
 )
+
+
+@dataclass(frozen=True)
+class EventTables:
+    """The two tables of a topic: what was accepted, and what broke its contract."""
+
+    events: TableSpec
+    quarantine: TableSpec
+
+    @classmethod
+    def named(cls, identifier: str) -> Self:
+        """Tables of the same columns under another name: `<identifier>` and `<identifier>_quarantine`."""
+        return cls(
+            replace(TRANSACTIONS, identifier=identifier), replace(QUARANTINE, identifier=f"{identifier}_quarantine")
+        )
+
 
 PRODUCTS = TableSpec(
     "reference.products",

@@ -11,20 +11,23 @@ from confluent_kafka import Producer
 from pyiceberg.catalog.sql import SqlCatalog
 
 from include.jobs.ingest import interval as ingest_module
+from include.jobs.ingest import publish as publish_module
 from include.jobs.ingest.contract import Contract
 from include.jobs.ingest.interval import Request, TooManyBadRecordsError, ingest
 from include.jobs.ingest.plan import IntervalOpenError, RetentionError, TopicChangedError
+from include.jobs.ingest.publish import publish, staged_record
 from include.jobs.ingest.topic import KafkaUnavailableError, Topic, TopicMissingError
 from include.jobs.lake.catalog import open_catalog
 from include.jobs.lake.connections import Connections
 from include.jobs.lake.ledger import Interval, Ledger
-from include.jobs.lake.tables import QUARANTINE, TRANSACTIONS
+from include.jobs.lake.tables import QUARANTINE, TRANSACTIONS, EventTables
 from include.jobs.shop.events import BROKEN_KINDS, events
 from include.jobs.shop.produce import produce
 from tests.jobs.ingest.broker import EPOCH, Broker, at, record
 
 MakeTopic = Callable[..., str]
 BROKEN = b"not json"
+SALES = EventTables(TRANSACTIONS, QUARANTINE)
 
 
 def run(
@@ -37,10 +40,28 @@ def run(
     bad: float = 1.0,
     bounds: Interval | None = None,
 ) -> dict[str, Any]:
+    """Ingest the number-th interval of ten hours, and publish it unjudged."""
+    wanted = bounds or Interval(at(number * 10), at(number * 10 + 10))
+    result = stage(catalog, broker, topic, number, lateness=lateness, bad=bad, bounds=wanted)
+    record = staged_record(catalog.load_table(TRANSACTIONS.identifier), wanted)
+    assert record is not None
+    return result | {"snapshot_id": publish(catalog, SALES, record)}
+
+
+def stage(
+    catalog: SqlCatalog,
+    broker: Broker,
+    topic: str,
+    number: int,
+    *,
+    lateness: dt.timedelta = dt.timedelta(0),
+    bad: float = 1.0,
+    bounds: Interval | None = None,
+) -> dict[str, Any]:
     """Ingest the number-th interval of ten hours."""
     wanted = bounds or Interval(at(number * 10), at(number * 10 + 10))
     with Topic(broker.servers, topic) as opened:
-        return ingest(catalog, opened, Contract.load(), Request(wanted, f"run-{number}", lateness, bad))
+        return ingest(catalog, opened, Contract.load(), Request(wanted, f"run-{number}", lateness, bad, SALES))
 
 
 def rows(catalog: SqlCatalog, identifier: str = TRANSACTIONS.identifier) -> list[dict[str, Any]]:
@@ -121,7 +142,9 @@ def test_the_interval_is_closed_in_the_commit_of_its_rows(
     broker.send(topic, [(0, 1, record(1)), (1, 2, BROKEN)])
     result = run(catalog, broker, topic, 0)
     table = catalog.load_table(TRANSACTIONS.identifier)
-    assert len(table.snapshots()) == 1
+    empty, full = (entry.snapshot_id for entry in table.history())
+    assert full == result["snapshot_id"]
+    assert table.scan(snapshot_id=empty).count() == 0
     assert result["snapshot_id"] == table.current_snapshot().snapshot_id  # type: ignore[union-attr]
     (closed,) = Ledger.from_properties(table.properties)
     assert (closed.topic, closed.run_id) == (topic, "run-0")
@@ -177,24 +200,24 @@ def test_too_many_broken_records_commit_nothing(catalog: SqlCatalog, broker: Bro
     assert run(catalog, broker, topic, 0, bad=0.7)["quarantined"] == 2
 
 
-def test_a_crash_between_the_two_commits_is_mended_by_the_next_run(
+def test_a_crash_between_the_two_stagings_is_mended_by_the_next_run(
     catalog: SqlCatalog, broker: Broker, topic_name: MakeTopic, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     topic = topic_name(1)
     broker.send(topic, [(0, 1, record(1)), (0, 2, BROKEN)])
-    replace = ingest_module.replace_interval
+    replace = publish_module.replace_interval
 
     def crash(catalog: SqlCatalog, identifier: str, *rest: Any, **options: Any) -> int:
         if identifier == TRANSACTIONS.identifier:
             raise KeyboardInterrupt
         return replace(catalog, identifier, *rest, **options)
 
-    monkeypatch.setattr(ingest_module, "replace_interval", crash)
+    monkeypatch.setattr(publish_module, "replace_interval", crash)
     with pytest.raises(KeyboardInterrupt):
         run(catalog, broker, topic, 0)
-    assert places(catalog, QUARANTINE.identifier) == [(0, 1)]
-    assert len(Ledger.from_properties(catalog.load_table(TRANSACTIONS.identifier).properties)) == 0
-    monkeypatch.setattr(ingest_module, "replace_interval", replace)
+    assert places(catalog, QUARANTINE.identifier) == []
+    assert len(Ledger.of_taken(catalog.load_table(TRANSACTIONS.identifier).properties)) == 0
+    monkeypatch.setattr(publish_module, "replace_interval", replace)
     broker.send(topic, [(0, 3, BROKEN)])
     assert run(catalog, broker, topic, 0)["quarantined"] == 2
     assert (places(catalog), places(catalog, QUARANTINE.identifier)) == ([(0, 0)], [(0, 1), (0, 2)])

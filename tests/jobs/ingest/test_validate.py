@@ -6,16 +6,18 @@ from collections.abc import Callable
 import pytest
 import yaml
 from pyiceberg.catalog.sql import SqlCatalog
+from pyiceberg.table.refs import MAIN_BRANCH
 
 from include.jobs.ingest.contract import CONTRACTS_DIR, ContractError
 from include.jobs.ingest.expectations import Suite
+from include.jobs.ingest.publish import IntervalNotStagedError, LedgerMismatchError
 from include.jobs.ingest.reference import write_reference
-from include.jobs.ingest.validate import IntervalNotClosedError, LedgerMismatchError, explain, validate
-from include.jobs.lake.intervals import replace_interval
+from include.jobs.ingest.validate import explain, validate
+from include.jobs.lake.commits import replace_interval
 from include.jobs.lake.ledger import Interval
 from include.jobs.lake.tables import HOUSEHOLDS, PRODUCTS, TRANSACTIONS
 from tests.jobs.ingest.broker import Broker, at, record
-from tests.jobs.ingest.test_interval import run
+from tests.jobs.ingest.test_interval import SALES, run, stage
 
 WANTED = Interval(at(0), at(10))
 
@@ -30,42 +32,55 @@ def test_a_sound_interval_passes_and_an_unsound_one_says_why(
         [(number % 2, hour, record(hour, number, sales_value=1 + number % 10)) for number, hour in enumerate(hours)],
     )
     broker.send(topic, [(0, 11, record(11, 5, sales_value=90)), (1, 12, record(12, 5, sales_value=80))])
-    run(catalog, broker, topic, 0)
-    run(catalog, broker, topic, 1)
+    stage(catalog, broker, topic, 0)
+    stage(catalog, broker, topic, 1)
 
-    sound = validate(catalog, WANTED, Suite.load())
+    sound = validate(catalog, SALES, WANTED, Suite.load())
     assert (sound["success"], sound["failed_expectations"], sound["rows"]) == (True, [], 200)
     assert sound["evaluated"] == len(Suite.load().expectations)
+    assert sound["published"]
+    events = catalog.load_table(TRANSACTIONS.identifier)
+    assert events.current_snapshot().snapshot_id == sound["snapshot_id"]  # type: ignore[union-attr]
+    assert events.scan().count() == 200
 
-    unsound = validate(catalog, Interval(at(10), at(20)), Suite.load())
+    unsound = validate(catalog, SALES, Interval(at(10), at(20)), Suite.load())
     assert json.loads(json.dumps(unsound)) == unsound
     failed = {(entry["expectation"], str(entry["column"])) for entry in unsound["failed_expectations"]}
     assert ("expect_column_values_to_be_unique", "event_id") in failed
     assert ("expect_column_mean_to_be_between", "sales_value") in failed
+    assert not unsound["published"]
+    assert catalog.load_table(TRANSACTIONS.identifier).scan().count() == 200, "nobody sees what was refused"
+    for result, verdict in ((sound, "Succeeded"), (unsound, "Failed")):
+        page = events.io.new_input(result["data_docs"][0]).open().read().decode()
+        assert "expect_column_mean_to_be_between" in page or "mean must be" in page
+        assert verdict in page
     text = str(explain(unsound))
+    assert "What was not published before stays invisible" in text
     assert "[2017-01-01T10:00:00Z, 2017-01-01T20:00:00Z)" in text
     (line,) = [line for line in text.splitlines() if "expect_column_mean_to_be_between of sales_value" in line]
     assert "'max_value': 25" in line
     assert line.endswith("found {'observed_value': 85.0}")
 
-    sampled = validate(catalog, WANTED, Suite("s", 50, Suite.load().expectations))
-    again = validate(catalog, WANTED, Suite("s", 50, Suite.load().expectations))
+    sampled = validate(catalog, SALES, WANTED, Suite("s", 50, Suite.load().expectations))
+    again = validate(catalog, SALES, WANTED, Suite("s", 50, Suite.load().expectations))
     assert sampled["success"]
     assert 10 < sampled["judged_rows"] < 120
     assert sampled["judged_rows"] == again["judged_rows"]
 
-    replace_interval(catalog, TRANSACTIONS.identifier, WANTED.start, [], summary={})
-    with pytest.raises(LedgerMismatchError, match=r"sales\.transactions holds 0 rows, the ledger records 200"):
-        validate(catalog, WANTED, Suite.load())
+    replace_interval(catalog, TRANSACTIONS.identifier, WANTED.start, [], branch=MAIN_BRANCH, summary={})
+    with pytest.raises(LedgerMismatchError, match=r"sales\.transactions holds 0 rows on branch main, .* records 200"):
+        validate(catalog, SALES, WANTED, Suite.load())
 
 
 def test_an_empty_interval_passes_and_an_open_one_is_refused(
     catalog: SqlCatalog, broker: Broker, topic_name: Callable[..., str]
 ) -> None:
     run(catalog, broker, topic_name(), 0)
-    assert validate(catalog, WANTED, Suite.load())["success"]
-    with pytest.raises(IntervalNotClosedError, match="is not closed: run the ingest of these boundaries first"):
-        validate(catalog, Interval(at(10), at(20)), Suite.load())
+    assert validate(catalog, SALES, WANTED, Suite.load())["success"]
+    with pytest.raises(
+        IntervalNotStagedError, match="is neither staged nor closed: run the ingest of these boundaries first"
+    ):
+        validate(catalog, SALES, Interval(at(10), at(20)), Suite.load())
 
 
 def test_a_wrong_suite_is_named() -> None:

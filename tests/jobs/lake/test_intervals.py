@@ -3,6 +3,7 @@
 import datetime as dt
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -10,13 +11,22 @@ import pytest
 from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.manifest import DataFile
 from pyiceberg.table import Table
+from pyiceberg.table.refs import MAIN_BRANCH
 from pyiceberg.table.snapshots import Operation
 
-from include.jobs.lake import intervals
+from include.jobs.lake import commits, intervals
 from include.jobs.lake.catalog import CatalogUnavailableError, ensure_table, load_table, open_catalog
+from include.jobs.lake.commits import (
+    STAGING,
+    CommitConflictError,
+    discard_staged,
+    files_of,
+    publish_interval,
+    replace_interval,
+)
 from include.jobs.lake.connections import Connections
 from include.jobs.lake.errors import LakeError
-from include.jobs.lake.intervals import CommitConflictError, IntervalWriter, replace_interval
+from include.jobs.lake.intervals import IntervalWriter
 from include.jobs.lake.result import read_object, write_object
 from include.jobs.lake.tables import QUARANTINE
 
@@ -52,8 +62,27 @@ def write(table: Table, start: dt.datetime, values: list[int]) -> list[DataFile]
 
 def replace(catalog: SqlCatalog, start: dt.datetime, values: list[int]) -> int:
     table = ensure_table(catalog, QUARANTINE)
-    files = write(table, start, values)
-    return replace_interval(catalog, QUARANTINE.identifier, start, files, summary={"podium.run-id": "r"})
+    return commit(catalog, start, write(table, start, values))
+
+
+def commit(
+    catalog: SqlCatalog, start: dt.datetime, files: list[DataFile], branch: str = MAIN_BRANCH, **options: Any
+) -> int:
+    summary = {"podium.run-id": "r"}
+    return replace_interval(catalog, QUARANTINE.identifier, start, files, branch=branch, summary=summary, **options)
+
+
+def stage(catalog: SqlCatalog, start: dt.datetime, values: list[int], **options: Any) -> int:
+    return commit(catalog, start, write(ensure_table(catalog, QUARANTINE), start, values), STAGING, **options)
+
+
+def publish(catalog: SqlCatalog, start: dt.datetime, **options: Any) -> int:
+    return publish_interval(catalog, QUARANTINE.identifier, start, summary={}, **options)
+
+
+def staged(catalog: SqlCatalog) -> list[int]:
+    table = catalog.load_table(QUARANTINE.identifier)
+    return offsets(table, table.snapshot_by_name(STAGING).snapshot_id)  # type: ignore[union-attr]
 
 
 def offsets(table: Table, snapshot_id: int | None = None) -> list[int]:
@@ -89,10 +118,17 @@ def test_properties_are_set_in_the_same_commit_and_the_check_can_end_it(catalog:
 
     with pytest.raises(LakeError, match="no"):
         replace_interval(
-            catalog, QUARANTINE.identifier, hour(0), [], summary={}, properties={"podium.x": "1"}, check=refuse
+            catalog,
+            QUARANTINE.identifier,
+            hour(0),
+            [],
+            branch=MAIN_BRANCH,
+            summary={},
+            properties={"podium.x": "1"},
+            check=refuse,
         )
     assert "podium.x" not in catalog.load_table(QUARANTINE.identifier).properties
-    replace_interval(catalog, QUARANTINE.identifier, hour(0), [], summary={}, properties={"podium.x": "1"})
+    commit(catalog, hour(0), [], properties={"podium.x": "1"})
     table = catalog.load_table(QUARANTINE.identifier)
     assert table.properties["podium.x"] == "1"
     assert "commit.retry.num-retries" not in table.properties
@@ -110,7 +146,7 @@ def test_writers_of_different_intervals_do_not_disturb_each_other(
         files = write(mine.load_table(QUARANTINE.identifier), hour(number), [number])
         begin.wait()
         properties = {f"podium.interval.{number}": "closed"}
-        replace_interval(mine, QUARANTINE.identifier, hour(number), files, summary={}, properties=properties)
+        commit(mine, hour(number), files, properties=properties)
 
     with ThreadPoolExecutor(writers) as pool:
         list(pool.map(run, range(writers)))
@@ -130,20 +166,20 @@ def test_the_check_sees_every_state_that_is_built_on(catalog: SqlCatalog) -> Non
             replace(catalog, hour(5), [50])
 
     files = write(catalog.load_table(QUARANTINE.identifier), hour(0), [1])
-    replace_interval(catalog, QUARANTINE.identifier, hour(0), files, summary={}, check=check)
+    commit(catalog, hour(0), files, check=check)
     assert seen == [0, 1]
     assert offsets(catalog.load_table(QUARANTINE.identifier)) == [1, 50]
 
 
 def test_a_commit_that_always_loses_ends_in_a_clear_error(catalog: SqlCatalog, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(intervals, "COMMIT_DEADLINE_S", 0.0)
+    monkeypatch.setattr(commits, "COMMIT_DEADLINE_S", 0.0)
     files = write(ensure_table(catalog, QUARANTINE), hour(0), [1])
 
     def disturb(_: Table) -> None:
-        replace_interval(catalog, QUARANTINE.identifier, hour(5), [], summary={})
+        commit(catalog, hour(5), [])
 
     with pytest.raises(CommitConflictError, match=r"interval 2017-01-01T00:00:00Z .* lost \d+ commits in a row"):
-        replace_interval(catalog, QUARANTINE.identifier, hour(0), files, summary={}, check=disturb)
+        commit(catalog, hour(0), files, check=disturb)
 
 
 def test_a_failed_writing_leaves_no_file(catalog: SqlCatalog, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -176,11 +212,93 @@ def test_a_large_interval_becomes_several_files(catalog: SqlCatalog, monkeypatch
             detail = pc.cast(noise, batch.schema.field("detail").type)
             writer.write(batch.set_column(batch.schema.get_field_index("detail"), batch.schema.field("detail"), detail))
     assert len(writer.files) > 1
-    replace_interval(catalog, QUARANTINE.identifier, hour(0), writer.files, summary={})
+    commit(catalog, hour(0), writer.files)
     table = catalog.load_table(QUARANTINE.identifier)
     assert offsets(table) == list(range(20_000))
     found = table.scan(row_filter="kafka_offset == 7").to_arrow()
     assert found.num_rows == 1, "column statistics lead to the file"
+
+
+def test_what_is_staged_is_seen_only_once_it_is_published(catalog: SqlCatalog) -> None:
+    replace(catalog, hour(0), [1, 2])
+    stage(catalog, hour(0), [3], properties={"podium.staged.x": "1"})
+    stage(catalog, hour(1), [4])
+    table = catalog.load_table(QUARANTINE.identifier)
+    assert (offsets(table), staged(catalog)) == ([1, 2], [3, 4])
+    snapshot_id = publish(catalog, hour(0), closing={"podium.interval.x": "1"}, staged="podium.staged.x")
+    table = catalog.load_table(QUARANTINE.identifier)
+    assert (offsets(table), staged(catalog)) == ([3], [4])
+    assert table.current_snapshot().snapshot_id == snapshot_id  # type: ignore[union-attr]
+    assert table.properties["podium.interval.x"] == "1"
+    assert "podium.staged.x" not in table.properties
+    publish(catalog, hour(1))
+    assert (offsets(catalog.load_table(QUARANTINE.identifier)), staged(catalog)) == ([3, 4], [])
+
+
+def test_staging_anew_replaces_and_discarding_forgets(catalog: SqlCatalog) -> None:
+    replace(catalog, hour(0), [1])
+    stage(catalog, hour(0), [2, 3])
+    stage(catalog, hour(0), [4], properties={"podium.staged.x": "1"})
+    assert staged(catalog) == [4]
+    (file,) = files_of(catalog.load_table(QUARANTINE.identifier), hour(0), STAGING)
+    discard_staged(catalog, QUARANTINE.identifier, hour(0), summary={}, staged="podium.staged.x")
+    table = catalog.load_table(QUARANTINE.identifier)
+    assert (offsets(table), staged(catalog)) == ([1], [])
+    assert not table.io.new_input(file.file_path).exists()
+    assert "podium.staged.x" not in table.properties
+
+
+def test_nothing_can_be_staged_and_published(catalog: SqlCatalog) -> None:
+    """An empty interval that replaces a full one, on a table that never had a commit before."""
+    stage(catalog, hour(0), [])
+    publish(catalog, hour(0))
+    replace(catalog, hour(0), [1])
+    stage(catalog, hour(0), [])
+    publish(catalog, hour(0))
+    assert offsets(catalog.load_table(QUARANTINE.identifier)) == []
+
+
+def test_the_staging_branch_keeps_no_past(catalog: SqlCatalog) -> None:
+    for number in range(5):
+        stage(catalog, hour(number), [number])
+        publish(catalog, hour(number))
+    table = catalog.load_table(QUARANTINE.identifier)
+    assert len(table.snapshots()) == 1 + 5 + 1, "the empty first one, one for each interval, and the branch's head"
+    assert files_of(table, hour(3), MAIN_BRANCH)
+    assert files_of(table, hour(3), STAGING) == []
+
+
+def test_intervals_are_staged_and_published_side_by_side(catalog: SqlCatalog, connections: Connections) -> None:
+    """On a table that is not there yet."""
+    writers = 6
+    begin = threading.Barrier(writers)
+
+    def run(number: int) -> None:
+        mine = open_catalog(connections)
+        begin.wait()
+        stage(mine, hour(number), [number, number + 100])
+        publish(mine, hour(number))
+
+    with ThreadPoolExecutor(writers) as pool:
+        list(pool.map(run, range(writers)))
+    table = catalog.load_table(QUARANTINE.identifier)
+    assert offsets(table) == [*range(writers), *range(100, 100 + writers)]
+    assert staged(catalog) == []
+
+
+def test_a_staging_in_between_makes_the_check_run_again(catalog: SqlCatalog) -> None:
+    """What may be staged depends on what else is: two that stage at once must notice each other."""
+    stage(catalog, hour(5), [50])
+    seen: list[list[int]] = []
+
+    def check(_: Table) -> None:
+        seen.append(staged(catalog))
+        if len(seen) == 1:
+            stage(catalog, hour(6), [60])
+
+    stage(catalog, hour(0), [1], check=check)
+    assert seen == [[50], [50, 60]]
+    assert staged(catalog) == [1, 50, 60]
 
 
 def test_tables_are_made_once_by_many(catalog: SqlCatalog, connections: Connections) -> None:

@@ -17,14 +17,15 @@ intervals = st.tuples(moments, st.timedeltas(dt.timedelta(microseconds=1), dt.ti
 )
 spans = st.tuples(st.integers(0, 2**40), st.integers(0, 2**40)).map(lambda pair: OffsetRange(pair[0], sum(pair)))
 records = st.builds(
-    lambda interval, ranges, accepted, quarantined, moment: IntervalRecord(
-        interval, "events", "id", ranges, Counts(accepted + quarantined, accepted, quarantined), "run", moment
+    lambda interval, ranges, accepted, quarantined, moment, mended: IntervalRecord(
+        interval, "events", "id", ranges, Counts(accepted + quarantined, accepted, quarantined), "run", moment, mended
     ),
     intervals,
     st.dictionaries(st.integers(0, 50), spans),
     st.integers(0, 10**9),
     st.integers(0, 10**9),
     moments,
+    st.dictionaries(st.integers(0, 50), st.lists(st.integers(0, 2**40), min_size=1).map(tuple)),
 )
 
 
@@ -42,6 +43,8 @@ def test_a_record_survives_the_table_properties(one: IntervalRecord) -> None:
     ledger = Ledger.from_properties({one.key: one.to_json(), "write.format.default": "parquet"})
     assert list(ledger) == [one]
     assert ledger.get(one.interval) == one
+    assert list(Ledger.of_staged({one.staged_key: one.to_json(), one.key: one.to_json()})) == [one]
+    assert list(Ledger.of_taken({one.staged_key: one.to_json(), one.key: one.to_json()})) == [one]
 
 
 def test_neighbours_are_the_nearest() -> None:

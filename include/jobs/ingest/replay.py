@@ -1,0 +1,175 @@
+"""Putting quarantined records back, once: mended by hand, or as they came when the contract has changed.
+
+The interval is staged anew with what it has and what is put back, and quarantine with what is left; `validate` judges
+and publishes it. So a record is either in quarantine or among the events, whatever crashes, and a second replay finds
+nothing to do. The offsets that were put back are recorded: a second ingest of the interval keeps their rows.
+"""
+
+import dataclasses
+import datetime as dt
+import json
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
+from typing import Any
+
+import pyarrow as pa
+from pyiceberg.catalog.sql import SqlCatalog
+from pyiceberg.table import Table
+from pyiceberg.table.refs import MAIN_BRANCH
+
+from include.jobs.ingest.check import Checked, check_batch
+from include.jobs.ingest.contract import Contract
+from include.jobs.ingest.publish import held, stage, staged_record
+from include.jobs.lake.catalog import load_table
+from include.jobs.lake.commits import scan_interval
+from include.jobs.lake.errors import JobError
+from include.jobs.lake.intervals import IntervalWriter
+from include.jobs.lake.ledger import Counts, Interval, IntervalRecord, Ledger, iso
+from include.jobs.lake.tables import EventTables
+
+#: Key and value by partition and offset.
+Mends = Mapping[tuple[int, int], tuple[bytes, bytes]]
+
+
+class ReplayError(JobError):
+    """The interval cannot be replayed now."""
+
+
+class MendsError(JobError):
+    """The file of mended records cannot be used."""
+
+
+def read_mends(lines: Iterable[str]) -> dict[tuple[int, int], tuple[bytes, bytes]]:
+    """Mended records from NDJSON: `{"partition": 0, "offset": 5, "key": "900", "value": {…}}`, `value` as it should be.
+
+    Raises:
+        MendsError: a line is none of these, or names a record a second time.
+    """
+    mends: dict[tuple[int, int], tuple[bytes, bytes]] = {}
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            data = json.loads(line)
+            place = int(data["partition"]), int(data["offset"])
+            mend = str(data["key"]).encode(), json.dumps(data["value"], separators=(",", ":")).encode()
+        except (ValueError, KeyError, TypeError) as error:
+            raise MendsError(
+                f"line {number} of the mended records is not like "
+                f'{{"partition": 0, "offset": 5, "key": "900", "value": {{…}}}}: {type(error).__name__}: {error}'
+            ) from error
+        if place in mends:
+            raise MendsError(f"line {number} of the mended records names partition {place[0]}, offset {place[1]} again")
+        mends[place] = mend
+    return mends
+
+
+def replay(
+    catalog: SqlCatalog, tables: EventTables, contract: Contract, interval: Interval, run_id: str, mends: Mends
+) -> dict[str, Any]:
+    """Stage a closed interval with those of its quarantined records that keep the contract now.
+
+    Returns:
+        The job's result: `{replayed, accepted, quarantined, reasons, unknown, …}`; `reasons` of what stays broken,
+        `unknown` the mends that belong to no quarantined record of the interval. With nothing to put back nothing is
+        staged.
+
+    Raises:
+        ReplayError: the interval is not closed, or is staged.
+    """
+    begun = time.monotonic()
+    events, quarantine = (
+        load_table(catalog, tables.events.identifier),
+        load_table(catalog, tables.quarantine.identifier),
+    )
+    record = _closed(events, interval)
+    start = interval.start
+    back: defaultdict[int, list[int]] = defaultdict(list)
+    seen: set[tuple[int, int]] = set()
+    reasons: Counter[str] = Counter()
+    with ExitStack() as stack:
+        accepted = stack.enter_context(IntervalWriter(events, start, tables.events.arrow_schema))
+        left = stack.enter_context(IntervalWriter(quarantine, start, tables.quarantine.arrow_schema))
+        for batch in _batches(quarantine, start):
+            places = list(zip(batch["kafka_partition"].to_pylist(), batch["kafka_offset"].to_pylist(), strict=True))
+            seen.update(places)
+            checked = _checked(contract, batch, places, mends)
+            for place in checked.good.to_pylist():
+                back[places[place][0]].append(places[place][1])
+            accepted.write(_put_back(batch, checked, tables.events.arrow_schema))
+            left.write(batch.take(pa.array([broken.index for broken in checked.broken], pa.int64())))
+            reasons.update(broken.reason.value for broken in checked.broken)
+        replayed = accepted.rows
+        if replayed:
+            for batch in _batches(events, start):
+                accepted.write(batch)
+    old = record.counts
+    counts = Counts(old.read, old.accepted + replayed, old.quarantined - replayed)
+    result = {
+        "replayed": replayed,
+        "accepted": counts.accepted,
+        "quarantined": counts.quarantined,
+        "reasons": dict(sorted(reasons.items())),
+        "unknown": sorted(set(mends) - seen),
+        "interval_start": iso(start),
+        "interval_end": iso(interval.end),
+    }
+    if replayed:
+        # Quarantine that was not all read back would lose records; the ledger knows how many there must be.
+        held(quarantine, MAIN_BRANCH, interval, old.quarantined)
+        held(events, MAIN_BRANCH, interval, old.accepted)
+        changed = dataclasses.replace(
+            record,
+            counts=counts,
+            run_id=run_id,
+            closed_at=dt.datetime.now(dt.UTC),
+            mended=_joined(record.mended, back),
+        )
+        result["snapshot_id"] = stage(catalog, tables, changed, accepted.files, left.files)
+    else:
+        left.discard()
+    return result | {"seconds": round(time.monotonic() - begun, 3)}
+
+
+def _closed(events: Table, interval: Interval) -> IntervalRecord:
+    name = ".".join(events.name())
+    if staged_record(events, interval) is not None:
+        raise ReplayError(
+            f"interval {interval} of {name} is staged and waits to be judged: run `validate` or `discard` of it first"
+        )
+    record = Ledger.from_properties(events.properties).get(interval)
+    if record is None:
+        raise ReplayError(f"interval {interval} of {name} is not closed: ingest it first, with these boundaries")
+    return record
+
+
+def _batches(table: Table, start: dt.datetime) -> Iterable[pa.RecordBatch]:
+    scan = scan_interval(table, start, MAIN_BRANCH)
+    schema = table.schema().as_arrow()
+    for batch in () if scan is None else scan.to_arrow_batch_reader():
+        columns = [batch[item.name].cast(item.type) for item in schema]
+        yield pa.RecordBatch.from_arrays(columns, schema=schema)
+
+
+def _checked(contract: Contract, batch: pa.RecordBatch, places: list[tuple[int, int]], mends: Mends) -> Checked:
+    raw = zip(batch["key"].to_pylist(), batch["value"].to_pylist(), strict=True)
+    records = [mends.get(place, came) for place, came in zip(places, raw, strict=True)]
+    keys = pa.array([key for key, _ in records], pa.binary())
+    return check_batch(contract, keys, pa.array([value for _, value in records], pa.large_binary()))
+
+
+def _put_back(batch: pa.RecordBatch, checked: Checked, schema: pa.Schema) -> pa.RecordBatch:
+    origin = {
+        name: batch[name].take(checked.good)
+        for name in ("interval_start", "kafka_partition", "kafka_offset", "event_time")
+    }
+    columns = origin | checked.columns
+    return pa.RecordBatch.from_arrays([columns[item.name].cast(item.type) for item in schema], schema=schema)
+
+
+def _joined(mended: Mapping[int, tuple[int, ...]], back: Mapping[int, list[int]]) -> dict[int, tuple[int, ...]]:
+    return {
+        number: tuple(sorted({*mended.get(number, ()), *back.get(number, ())})) for number in sorted({*mended, *back})
+    }

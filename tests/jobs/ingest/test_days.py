@@ -1,0 +1,89 @@
+"""The days of a longer interval in one process: each is a unit of its own."""
+
+import datetime as dt
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from pyiceberg.catalog.sql import SqlCatalog
+from pyiceberg.table.refs import MAIN_BRANCH
+
+from include.jobs.ingest.contract import Contract
+from include.jobs.ingest.days import TimeZoneError, days_of, ingest_each, validate_each
+from include.jobs.ingest.expectations import Suite
+from include.jobs.ingest.interval import Request, ingest
+from include.jobs.ingest.topic import Topic
+from include.jobs.ingest.validate import explain, validate
+from include.jobs.lake.commits import files_of
+from include.jobs.lake.ledger import Interval, Ledger, LedgerError
+from include.jobs.lake.tables import TRANSACTIONS
+from tests.jobs.ingest.broker import Broker, at, record
+from tests.jobs.ingest.test_interval import BROKEN, SALES, places
+
+THREE_DAYS = Interval(at(0), at(72))
+UP_TO_THIRTY = Suite(
+    "up to thirty", 1_000, ({"type": "expect_table_row_count_to_be_between", "kwargs": {"max_value": 30}},)
+)
+
+
+def ingest_days(catalog: SqlCatalog, broker: Broker, topic: str, intervals: list[Interval]) -> dict[str, Any]:
+    with Topic(broker.servers, topic) as opened:
+        return ingest_each(
+            intervals,
+            lambda one: ingest(catalog, opened, Contract.load(), Request(one, "r", dt.timedelta(0), 1.0, SALES)),
+        )
+
+
+def validate_days(catalog: SqlCatalog, intervals: list[Interval]) -> dict[str, Any]:
+    return validate_each(intervals, lambda one: validate(catalog, SALES, one, UP_TO_THIRTY))
+
+
+def test_a_month_with_a_change_of_the_clocks_is_cut_at_its_midnights() -> None:
+    march = Interval.parse("2017-03-01T00:00:00-05:00", "2017-04-01T00:00:00-04:00")
+    days = days_of(march, "America/New_York")
+    assert len(days) == 31
+    assert (days[0].start, days[-1].end) == (march.start, march.end)
+    assert all(one.end == other.start for one, other in pairwise(days))
+    lengths = [day.end - day.start for day in days]
+    assert lengths[11] == dt.timedelta(hours=23)
+    assert lengths.count(dt.timedelta(hours=24)) == 30
+    assert days_of(days[11], "America/New_York") == [days[11]]
+
+
+def test_what_cannot_be_cut_says_so() -> None:
+    with pytest.raises(LedgerError, match="does not begin and end at midnight in UTC"):
+        days_of(Interval(at(0), at(25)), "UTC")
+    with pytest.raises(TimeZoneError, match="'Mars/Base' is no IANA time zone"):
+        days_of(Interval(at(0), at(24)), "Mars/Base")
+
+
+def test_every_day_is_judged_published_and_replaced_for_itself(
+    catalog: SqlCatalog, broker: Broker, topic_name: Callable[..., str]
+) -> None:
+    topic = topic_name(2)
+    broker.send(topic, [(number % 2, number / 2, record(number / 2, number)) for number in range(144)][:48])
+    broker.send(topic, [(0, 25 + number / 4, record(25, 100 + number)) for number in range(20)])
+    broker.send(topic, [(1, 26, BROKEN), (0, 49, record(49, 200))])
+    days = days_of(THREE_DAYS, "UTC")
+    result = ingest_days(catalog, broker, topic, days)
+    assert (result["read"], result["accepted"], result["quarantined"]) == (70, 69, 1)
+    assert (result["intervals"], result["reasons"]) == (3, {"not_json": 1})
+    assert result["ranges"] == {"0": [0, 45], "1": [0, 25]}
+    assert result["events_per_day"] == {"2017-01-01": 48, "2017-01-02": 20, "2017-01-03": 1}
+
+    verdict = validate_days(catalog, days)
+    assert (verdict["success"], verdict["rows"], verdict["intervals"], len(verdict["data_docs"])) == (False, 69, 3, 3)
+    assert "Refused: [2017-01-01T00:00:00Z, 2017-01-02T00:00:00Z)." in str(explain(verdict))
+    table = catalog.load_table(TRANSACTIONS.identifier)
+    ledger = Ledger.from_properties(table.properties)
+    assert [(one.interval, one.counts.read) for one in ledger] == [(days[1], 21), (days[2], 1)]
+    assert len(places(catalog)) == 21, "the day that was refused holds up no other"
+
+    before = {day: [file.file_path for file in files_of(table, day.start, MAIN_BRANCH)] for day in days}
+    ingest_days(catalog, broker, topic, days[1:2])
+    assert validate_days(catalog, days[1:2])["success"]
+    table = catalog.load_table(TRANSACTIONS.identifier)
+    after = {day: [file.file_path for file in files_of(table, day.start, MAIN_BRANCH)] for day in days}
+    assert {day for day in days if before[day] != after[day]} == {days[1]}
+    assert len(places(catalog)) == 21
