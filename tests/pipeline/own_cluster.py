@@ -54,8 +54,6 @@ class ImageBuilder:
             env = {"PATH": f"{venv.bin}:/usr/local/bin:/usr/bin:/bin", "PYTHONPATH": "/app", "PYTHONUNBUFFERED": "1"}
             content = {
                 "/etc/passwd": passwd,
-                "/tmp": writable,
-                "/home/podium": writable,
                 str(python): python,
                 str(venv.path): venv.path,
                 "/app/include": ROOT / "include",
@@ -63,6 +61,8 @@ class ImageBuilder:
             if name == spark.IMAGE:
                 env |= spark.environment(platform)
                 content |= self._java(platform) | self._spark(platform, folder)
+            # Last: the environments may lie below one of them, and layers bring their parents' modes.
+            content |= {"/tmp": writable, "/home/podium": writable}
             self._make(platform.settings.images[name], env, content)
 
     @staticmethod
