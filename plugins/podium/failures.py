@@ -18,7 +18,9 @@ LINE_LENGTH: Final = 400
 _SECRETS: Final = (
     (re.compile(r"(\w://[^\s:/@]*:)[^\s@]+@"), r"\1***@"),
     (
-        re.compile(r"(?i)((?:password|passwd|secret|token|access[_-]?key|api[_-]?key)\w*[\"']?\s*[=:]\s*[\"']?)[^\s\"',;&]+"),
+        re.compile(
+            r"(?i)((?:password|passwd|secret|token|access[_-]?key|api[_-]?key)\w*[\"']?\s*[=:]\s*[\"']?)[^\s\"',;&]+"
+        ),
         r"\1***",
     ),
     (re.compile(r"(?i)(\bbearer\s+)[\w.~+/-]+=*"), r"\1***"),
