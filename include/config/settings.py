@@ -173,6 +173,35 @@ class Accounting(Section):
     schedule: str | None = Field(default=None, description="cron: when the ledger is brought up to date")
 
 
+class Notifications(Section):
+    """Who is told of a failed task: connections of Airflow, each a channel. None of them, nobody."""
+
+    slack_webhook_connection_id: str | None = None
+    pagerduty_events_connection_id: str | None = None
+    alertmanager_connection_id: str | None = Field(default=None, description="an HTTP connection")
+
+    @property
+    def any(self) -> bool:
+        """Whether somebody is told."""
+        return any(self.model_dump().values())
+
+
+class Links(Section):
+    """Where a task's page leads; addresses with the places {namespace} and {name} (of the object in the cluster)."""
+
+    pod_logs: str | None = None
+    spark_ui: str | None = None
+
+    @field_validator("pod_logs", "spark_ui")
+    @classmethod
+    def _known_places(cls, value: str | None) -> str | None:
+        try:
+            (value or "").format(namespace="", name="")
+        except (KeyError, IndexError, ValueError) as error:
+            raise ValueError(f"{value!r} has a place that is neither {{namespace}} nor {{name}}") from error
+        return value
+
+
 class Ingest(Section):
     """Events from Kafka to the lake."""
 
@@ -303,6 +332,8 @@ class Settings(BaseSettings):
     endpoints: Endpoints = Endpoints()
     airflow: Airflow
     accounting: Accounting = Accounting()
+    notifications: Notifications = Notifications()
+    links: Links = Links()
     node_pools: dict[str, NodePool]
     images: dict[str, str]
     ingest: Ingest

@@ -4,6 +4,7 @@ import datetime as dt
 from enum import StrEnum
 from typing import Any
 
+from podium.notifiers.failure import FailureNotifier
 from podium.platform import settings
 
 
@@ -20,14 +21,16 @@ class Tag(StrEnum):
 
 
 def default_args(execution_timeout: dt.timedelta) -> dict[str, Any]:
-    """Owner, retries and timeout of a DAG's tasks.
+    """Owner, retries, timeout and who is told of the failures of a DAG's tasks.
 
     :param execution_timeout: of one task; the work in the cluster ends with it.
     """
     airflow = settings().airflow
+    told = {"on_failure_callback": FailureNotifier()} if settings().notifications.any else {}
     return {
         "owner": airflow.owner,
         "retries": airflow.retries,
         "retry_delay": dt.timedelta(seconds=airflow.retry_delay_s),
         "execution_timeout": execution_timeout,
+        **told,
     }

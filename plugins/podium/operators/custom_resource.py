@@ -1,14 +1,16 @@
 """A custom resource as a task: the base of the operators for kinds that have no operator elsewhere."""
 
 from abc import abstractmethod
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow.sdk import BaseOperator
+from airflow.sdk import BaseOperator, BaseOperatorLink
 
 from podium.custom_resource_run import Cleanup, CustomResourceRun
 from podium.hooks.custom_resource import Object
 from podium.identity import Identity
 from podium.kinds import Kind
+from podium.links import MlflowRunLink, PodLogLink
 from podium.platform import settings
 
 if TYPE_CHECKING:
@@ -30,6 +32,7 @@ class CustomResourceOperator(BaseOperator):
     """
 
     kind: ClassVar[Kind]
+    operator_extra_links: Collection[BaseOperatorLink] = (PodLogLink(), MlflowRunLink())
 
     def __init__(
         self,

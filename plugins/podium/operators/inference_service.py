@@ -1,14 +1,15 @@
 """Serving a model: an InferenceService of KServe."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import BaseOperator
+from airflow.sdk import BaseOperator, BaseOperatorLink
 
 from podium.errors import WorkFailedError
 from podium.hooks.inference_service import InferenceServiceHook
 from podium.hooks.mlflow import ModelRegistryHook, RegistryError
 from podium.kinds import INFERENCE_SERVICE, Phase
+from podium.links import InferenceServiceLink
 from podium.platform import settings
 from podium.predictors import predictor
 from podium.triggers.custom_resource import CustomResourceTrigger
@@ -32,6 +33,7 @@ class InferenceServiceOperator(BaseOperator):
     """
 
     template_fields: Sequence[str] = ("version",)
+    operator_extra_links: Collection[BaseOperatorLink] = (InferenceServiceLink(),)
 
     def __init__(
         self, *, service: str, model_name: str, version: str, serving: dict[str, Any] | None = None, **kwargs: Any

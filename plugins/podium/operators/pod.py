@@ -1,7 +1,7 @@
 """A pod, with the defaults that every pod of Podium has."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator
@@ -12,6 +12,7 @@ from airflow.providers.cncf.kubernetes.utils.container import (
 )
 from airflow.providers.cncf.kubernetes.utils.pod_manager import OnKillAction, PodPhase
 from airflow.providers.cncf.kubernetes.utils.xcom_sidecar import PodDefaults
+from airflow.sdk import BaseOperatorLink
 from airflow.sdk.exceptions import AirflowException, AirflowTaskTimeout
 from kubernetes.client import ApiException  # noqa: TID253 - the base class imports it anyway
 from kubernetes.client import models as k8s  # noqa: TID253
@@ -22,6 +23,7 @@ from podium import pod_parts
 from podium.errors import WorkFailedError, WorkTimeoutError
 from podium.failures import LOG_LINES, explain_pod
 from podium.identity import EPOCH_LABEL, TASK_LABEL, Identity
+from podium.links import PodLogLink
 from podium.node_pools import place
 from podium.platform import settings
 from podium.supersession import was_killed
@@ -59,6 +61,8 @@ class PodiumPodOperator(KubernetesPodOperator):
     :raises UnknownNodePoolError: at parse time.
     :raises NodePoolTooSmallError: at parse time: no node can ever take the pod.
     """
+
+    operator_extra_links: Collection[BaseOperatorLink] = (PodLogLink(),)
 
     def __init__(
         self,

@@ -1,9 +1,10 @@
 """Spark: a SparkApplication of the Spark operator."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from airflow.providers.cncf.kubernetes.operators.spark_kubernetes import SparkKubernetesOperator
+from airflow.sdk import BaseOperatorLink
 
 from podium import pod_parts
 from podium.capacity import SPARK_OVERHEAD_FACTOR, Demand, spark_pod_memory
@@ -11,6 +12,7 @@ from podium.custom_resource_run import Cleanup, CustomResourceRun
 from podium.hooks.custom_resource import Object
 from podium.identity import Identity
 from podium.kinds import SPARK_APPLICATION
+from podium.links import PodLogLink, SparkUiLink
 from podium.node_pools import place
 from podium.platform import settings
 
@@ -43,6 +45,8 @@ class PodiumSparkOperator(SparkKubernetesOperator):
     :param cleanup: what becomes of the finished application.
     :raises NodePoolTooSmallError: at parse time: driver and executors can never run at once in the pool.
     """
+
+    operator_extra_links: Collection[BaseOperatorLink] = (PodLogLink(), SparkUiLink())
 
     def __init__(
         self,

@@ -69,6 +69,8 @@ def test_a_task_returns_its_result_and_its_whole_log(airflow: Airflow, services:
     assert airflow.state(dag_id, run) == "success", "\n".join(lines)
     assert airflow.result(dag_id, run) == {"ran": 1}
     assert numbers("\n".join(lines)) == list(range(60))
+    links = airflow.call("GET", f"/dags/{dag_id}/dagRuns/{run}/taskInstances/work/links")["extra_links"]
+    assert links["Pod log"].endswith("/tasks/work?try_number=1"), links
     wait_for(lambda: [record["state"] for record in usages(services, dag_id, run)] == ["success"], "its GPU-hours")
 
 

@@ -1,0 +1,64 @@
+"""Links from a task to what it ran: shown on the task's page once it has ended."""
+
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseOperatorLink
+
+from podium.identity import Identity
+from podium.platform import settings
+
+if TYPE_CHECKING:
+    from airflow.sdk import BaseOperator
+
+
+class PodLogLink(BaseOperatorLink):
+    """The log of the task's pods: by `links.pod_logs` of the settings, else the task's own log, which has a copy."""
+
+    name = "Pod log"
+
+    def get_link(self, operator: "BaseOperator", *, ti_key: Any) -> str:
+        """The address. Airflow calls this in the task's process, with the task instance for a key."""
+        return _filled(settings().links.pod_logs, operator, ti_key) or str(ti_key.log_url)
+
+
+class SparkUiLink(BaseOperatorLink):
+    """Spark's UI, or its history server's: by `links.spark_ui` of the settings; none without."""
+
+    name = "Spark UI"
+
+    def get_link(self, operator: "BaseOperator", *, ti_key: Any) -> str:
+        """The address."""
+        return _filled(settings().links.spark_ui, operator, ti_key)
+
+
+class MlflowRunLink(BaseOperatorLink):
+    """The run in MLflow that a job names in its result (`mlflow_run_id`)."""
+
+    name = "MLflow run"
+
+    def get_link(self, operator: "BaseOperator", *, ti_key: Any) -> str:
+        """The address; empty when the task has no result."""
+        run = (_result(ti_key) or {}).get("mlflow_run_id")
+        return f"{settings().reach.mlflow_tracking_uri.rstrip('/')}/#/runs/{run}" if run else ""
+
+
+class InferenceServiceLink(BaseOperatorLink):
+    """The address of the service that the task's result names (`url`)."""
+
+    name = "InferenceService"
+
+    def get_link(self, operator: "BaseOperator", *, ti_key: Any) -> str:
+        """The address; empty when the task has no result."""
+        return str((_result(ti_key) or {}).get("url") or "")
+
+
+def _filled(template: str | None, operator: "BaseOperator", ti: Any) -> str:
+    if not template:
+        return ""
+    name = Identity.of(ti, operator.retries or 0).name
+    return template.format(namespace=settings().kubernetes.namespace, name=name)
+
+
+def _result(ti: Any) -> dict[str, Any] | None:
+    found = ti.xcom_pull(task_ids=ti.task_id, key="return_value", map_indexes=ti.map_index)
+    return found if isinstance(found, dict) else None
