@@ -58,8 +58,9 @@ def read_text(uri: str, connections: Connections) -> str:
     Raises:
         LakeError: there is none at that address.
     """
+    path = _object_path(uri)
     try:
-        with connections.filesystem().open_input_stream(_object_path(uri)) as stream:
+        with connections.filesystem().open_input_stream(path) as stream:
             text: str = stream.read().decode()
     except FileNotFoundError as error:
         raise LakeError(f"no result at {uri}: the job that writes it has not finished") from error

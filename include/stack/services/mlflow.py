@@ -27,7 +27,8 @@ def service(platform: Platform) -> Service:
         health=http(ports.mlflow, "/health"),
         environment={
             "MLFLOW_BACKEND_STORE_URI": f"postgresql+psycopg2://mlflow:{password}@{HOST}:{ports.postgres}/mlflow",
-            "MLFLOW_S3_ENDPOINT_URL": f"http://{HOST}:{ports.s3}",
+            # It hands out signed addresses of artifacts, which the jobs' pods must reach as well.
+            "MLFLOW_S3_ENDPOINT_URL": platform.settings.reach_from_pods.s3_endpoint_url,
             "AWS_ACCESS_KEY_ID": credentials.s3_access_key,
             "AWS_SECRET_ACCESS_KEY": credentials.s3_secret_key.get_secret_value(),
             "AWS_DEFAULT_REGION": platform.settings.endpoints.s3_region,
