@@ -93,6 +93,9 @@ class Suite:
         batch = source.add_dataframe_asset("rows").add_batch_definition_whole_dataframe("all")
         outcome = batch.get_batch({"dataframe": rows}).validate(suite, result_format="SUMMARY")
         view: Any = DefaultJinjaPageView()
+        for result in outcome.results:
+            # The page's renderer does not take the numbers of NumPy that pandas has found.
+            result.result = _plain(result.result)
         page: str = view.render(ValidationResultsPageRenderer().render(outcome))
         return Judgement([_entry(result.to_json_dict()) for result in outcome.results], page)
 

@@ -18,6 +18,7 @@ from pyiceberg.expressions import BooleanExpression
 from pyiceberg.expressions.parser import parse
 from pyiceberg.manifest import DataFile
 from pyiceberg.table import DataScan, Table, Transaction
+from pyiceberg.table.metadata import TableMetadata
 from pyiceberg.table.refs import MAIN_BRANCH
 from pyiceberg.table.update.snapshot import ExpireSnapshots
 
@@ -160,7 +161,7 @@ def _commit(
         table = catalog.load_table(identifier)
         if check is not None:
             check(table)
-        transaction = _tried_once(table).transaction()
+        transaction = _Transaction(_tried_once(table))
         try:
             result = change(table, transaction)
             transaction.commit_transaction()
@@ -210,6 +211,24 @@ def _begin(table: Table, transaction: Transaction) -> None:
     if not table.snapshots():
         with transaction.update_snapshot().fast_append():
             pass
+
+
+class _Transaction(Transaction):  # type: ignore[misc]  # pyiceberg is not in the environment of the type checker
+    """A transaction that works out the changed metadata once for each change.
+
+    PyIceberg applies all updates and copies the whole metadata whenever it looks at it, dozens of times in a commit:
+    most of the time that a commit takes once a table has a few hundred snapshots.
+    """
+
+    _worked_out: tuple[int, TableMetadata] | None = None
+
+    @property
+    def table_metadata(self) -> TableMetadata:
+        """The metadata with the updates so far; nobody changes it in place."""
+        updates = len(self._updates)
+        if self._worked_out is None or self._worked_out[0] != updates:
+            self._worked_out = updates, super().table_metadata
+        return self._worked_out[1]
 
 
 def _tried_once(table: Table) -> Table:

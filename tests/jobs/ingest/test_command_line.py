@@ -6,9 +6,11 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from include.jobs.lake.connections import Connections
 from include.jobs.lake.errors import EXIT_TRY_LATER
 from tests.jobs.ingest.broker import Broker, record
 from tests.services import Services
@@ -68,6 +70,40 @@ def test_an_interval_is_ingested_and_judged(
     assert {entry["expectation"] for entry in verdict["failed_expectations"]} == {
         "expect_column_quantile_values_to_be_between"
     }, "the result is left for a failed judgement too"
+
+
+def test_days_are_staged_discarded_mended_and_published(
+    platform: dict[str, str],
+    tmp_path: Path,
+    broker: Broker,
+    topic_name: Callable[..., str],
+    catalog: object,
+    connections: Connections,
+) -> None:
+    topic = topic_name(1)
+    broker.send(topic, [(0, hour, record(hour, hour, sales_value=1 + hour % 9)) for hour in range(48)])
+    broker.send(topic, [(0, 47, b"no")])
+    days = ("--start", "2017-01-01T00:00:00Z", "--end", "2017-01-03T00:00:00Z", "--unit", "day", "--timezone", "UTC")
+    second = ("--start", "2017-01-02T00:00:00Z", "--end", "2017-01-03T00:00:00Z")
+
+    def result(*arguments: str) -> dict[str, Any]:
+        done = call(*arguments, **platform)
+        assert done.returncode == 0, done.stderr
+        found: dict[str, Any] = json.loads((tmp_path / "return.json").read_text())
+        return found
+
+    staged = result("interval", "--topic", topic, *days)
+    assert (staged["read"], staged["accepted"], staged["intervals"]) == (49, 48, 2)
+    assert result("discard", *second) == {"discarded": True}
+    assert result("interval", "--topic", topic, *second, "--max-bad-fraction", "0.1")["accepted"] == 24
+    assert result("validate", *days)["published"]
+
+    lines = json.dumps({"partition": 0, "offset": 48, "key": "900", "value": json.loads(record(47, 99))})
+    with connections.filesystem().open_output_stream("lake/mended/second.ndjson") as stream:
+        stream.write(lines.encode())
+    replayed = result("replay", *second, "--mended", "s3://lake/mended/second.ndjson")
+    assert (replayed["replayed"], replayed["quarantined"], replayed["unknown"]) == (1, 0, [])
+    assert result("validate", *second)["rows"] == 25
 
 
 @pytest.mark.parametrize(
