@@ -135,7 +135,6 @@ class Kubernetes(Section):
     connection_id: str = "kubernetes_default"
     platform_config_map: str = "podium-platform"
     credentials_secret: str = "podium-credentials"
-    network_interface: str = Field(description="the interface that Horovod's ranks talk over, e.g. eth0")
     kubeconfig: Path | None = Field(
         default=None, description="embedded: a cluster of your own instead of the dev cluster; with a bearer token"
     )
