@@ -3,11 +3,14 @@
 import asyncio
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -137,6 +140,55 @@ def test_another_try_of_the_task_gets_the_whole_log_the_same_one_only_the_rest()
     assert copied(server, "try 2") == ["a", "b"]
 
 
+# Says something until it is told to stop.
+TALKER = """
+    import itertools, time, urllib.request
+    for n in itertools.count():
+        print(f"line {n}.", flush=True)
+        time.sleep(0.02)
+        if urllib.request.urlopen("ADDRESS").read() == b"stop":
+            break
+    print(f"that was line {n} at last", flush=True)
+"""
+
+
+class Doorbell(ThreadingHTTPServer):
+    """Tells whoever asks whether to go on."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Answer)
+        self.rung = threading.Event()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+
+class Answer(BaseHTTPRequestHandler):
+    """The door's answer."""
+
+    def do_GET(self) -> None:
+        assert isinstance(self.server, Doorbell)
+        answer = b"stop" if self.server.rung.is_set() else b"go"
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Nothing on the console."""
+
+
+@pytest.fixture
+def doorbell() -> Iterator[Doorbell]:
+    with Doorbell() as running:
+        thread = threading.Thread(target=running.serve_forever)
+        thread.start()
+        yield running
+        running.shutdown()
+        thread.join()
+
+
 TRIGGERER = """
     import asyncio, sys, json
     from podium.triggers.pod import PodTrigger
@@ -151,11 +203,11 @@ TRIGGERER = """
 
 @pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGKILL], ids=["stopped", "killed"])
 def test_a_triggerer_that_takes_over_goes_on_where_the_other_one_ended(
-    platform: Platform, name: str, end: signal.Signals, tmp_path: Path
+    platform: Platform, name: str, end: signal.Signals, tmp_path: Path, doorbell: "Doorbell"
 ) -> None:
     """One that stops leaves no line twice; one that is killed at most those of the last moment, never a gap."""
     pod = f"log-{name.rpartition('-')[2]}"
-    code = "import time\nfor n in range(500):\n    print(f'line {n}.', flush=True); time.sleep(0.02)"
+    code = textwrap.dedent(TALKER).replace("ADDRESS", doorbell.url)
     container = {"name": "base", "image": "podium/ingest:dev", "command": ["python", "-c", code]}
     spec = {"containers": [container], "restartPolicy": "Never"}
     base = f"/api/v1/namespaces/{platform.namespace}/pods"
@@ -188,10 +240,13 @@ def test_a_triggerer_that_takes_over_goes_on_where_the_other_one_ended(
     first.send_signal(end)
     first.wait(30)
     second = triggerer(logs[1])
+    wait_for(lambda: bool(numbers(logs[1].read_text())), "the second triggerer to copy some lines")
+    doorbell.rung.set()
     assert second.wait(90) == 0, logs[1].read_text()
     before, after = (numbers(log.read_text()) for log in logs)
     assert "EVENT success True" in logs[1].read_text()
-    assert after == list(range(after[0], 500)), "nothing is missing, nothing comes twice in one log"
+    (last,) = re.findall(r"that was line (\d+) ", logs[1].read_text())
+    assert after == list(range(after[0], int(last) + 1)), "nothing is missing, nothing comes twice in one log"
     assert before == list(range(before[-1] + 1))
     if end is signal.SIGINT:
         assert after[0] == before[-1] + 1

@@ -97,12 +97,14 @@ class PodTrigger(WorkTrigger):
         }
 
     def _ended(self, pod: dict[str, Any]) -> Payload | None:
-        reason, message, exit_code = container_outcome(pod, self.base_container)
+        reason, _, exit_code = container_outcome(pod, self.base_container)
         phase = (pod.get("status") or {}).get("phase")
         if exit_code == 0 or phase == "Succeeded":
             return {"status": "succeeded"}
-        if exit_code is not None or phase == "Failed":
-            return {"status": "failed", "message": message or reason or "the pod failed"}
+        if exit_code is not None:
+            return {"status": "failed", "message": f"its container ended with exit code {exit_code} ({reason})"}
+        if phase == "Failed":
+            return {"status": "failed", "message": reason or "the pod failed"}
         return None
 
     def _start_limit(self, pod: dict[str, Any]) -> float | None:

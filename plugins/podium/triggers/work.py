@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 # A log that says nothing for so long once its container has ended has ended too, or cannot be read.
 LOG_STALLED_S: Final = 10.0
+# How long what nobody has copied yet may take, once the work is over.
+LOG_REST_S: Final = 60.0
 # How long work may stay silent before somebody wonders.
 QUIET_S: Final = 15.0
 
@@ -201,16 +203,22 @@ class WorkTrigger(BaseTrigger):
             except TimeoutError:
                 break
         await _stop(follower)
-        async with asyncio.timeout(LOG_STALLED_S):
-            async for pods in snapshots(partial(api.list_namespaced_pod, self.namespace), **self.log_pods):
-                for log in self._started(api, pods):
-                    await log.copy(follow=False)
-                break
+        try:
+            async with asyncio.timeout(LOG_REST_S):
+                async for pods in snapshots(partial(api.list_namespaced_pod, self.namespace), **self.log_pods):
+                    for log in self._started(api, pods):
+                        await log.copy(follow=False)
+                    break
+        except Exception as error:
+            self._incomplete(error)
 
     def _report(self, beside: "asyncio.Task[None]") -> None:
         if not beside.cancelled() and (error := beside.exception()) is not None:
-            # Logs and reasons are for reading along; what became of the work is known without them.
-            self.log.warning("The log may be incomplete: %r", error)
+            self._incomplete(error)
+
+    def _incomplete(self, error: BaseException) -> None:
+        # Logs and reasons are for reading along; what became of the work is known without them.
+        self.log.warning("What is logged here of %s may be incomplete: %r", self.title, error)
 
     def _hook(self) -> AsyncKubernetesHook:
         return AsyncKubernetesHook(conn_id=self.conn_id)
