@@ -4,6 +4,7 @@ import logging
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any, Self
 
 import yaml
@@ -71,7 +72,6 @@ class Suite:
         """
         logging.getLogger("great_expectations").setLevel(logging.WARNING)
         # Imported here, because it takes seconds: the rest of the image must not pay for it.
-        import great_expectations as gx
         from great_expectations.core.expectation_suite import ExpectationSuite
         from great_expectations.expectations.expectation_configuration import ExpectationConfiguration
         from great_expectations.render.renderer.page_renderer import ValidationResultsPageRenderer
@@ -87,17 +87,24 @@ class Suite:
             )
         except Exception as error:  # its own errors have no common base
             raise ContractError(f"suite {self.name} of {CONTRACTS_DIR} cannot be used: {error}") from error
-        context = gx.get_context(mode="ephemeral")
-        context.variables.progress_bars = {"globally": False}  # type: ignore[assignment]
-        source = context.data_sources.add_pandas("interval")
-        batch = source.add_dataframe_asset("rows").add_batch_definition_whole_dataframe("all")
-        outcome = batch.get_batch({"dataframe": rows}).validate(suite, result_format="SUMMARY")
+        outcome = _whole_frame().get_batch({"dataframe": rows}).validate(suite, result_format="SUMMARY")
         view: Any = DefaultJinjaPageView()
         for result in outcome.results:
             # The page's renderer does not take the numbers of NumPy that pandas has found.
             result.result = _plain(result.result)
         page: str = view.render(ValidationResultsPageRenderer().render(outcome))
         return Judgement([_entry(result.to_json_dict()) for result in outcome.results], page)
+
+
+@cache
+def _whole_frame() -> Any:
+    """How Great Expectations gets at a data frame; made once, because its context takes longer than judging a day."""
+    import great_expectations as gx
+
+    context = gx.get_context(mode="ephemeral")
+    context.variables.progress_bars = {"globally": False}  # type: ignore[assignment]
+    source = context.data_sources.add_pandas("interval")
+    return source.add_dataframe_asset("rows").add_batch_definition_whole_dataframe("all")
 
 
 def _fill(value: Any, values: Mapping[str, Any]) -> Any:
