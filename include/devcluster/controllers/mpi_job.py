@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from include.devcluster.controllers import mpi_pods
+from include.devcluster.controllers.client import ApiError, KubeApi
+from include.devcluster.controllers.informer import Informer
 from include.devcluster.controllers.objects import (
     CONFIG_MAPS,
     PODS,
@@ -48,8 +50,11 @@ class Plan:
     again: float | None = None
 
 
-def plan(job: Manifest, pods: Sequence[Manifest], now: dt.datetime) -> Plan:
-    """Everything that follows from the job and its pods at this moment."""
+def plan(job: Manifest, pods: Sequence[Manifest], now: dt.datetime, *, vanished: bool = False) -> Plan:
+    """Everything that follows from the job and its pods at this moment.
+
+    :param vanished: whether a launcher is known to have gone that no status has counted yet.
+    """
     launchers = [p for p in pods if labels_of(p).get(mpi_pods.ROLE_LABEL) == "launcher"]
     workers = [p for p in pods if labels_of(p).get(mpi_pods.ROLE_LABEL) == "worker"]
     policy = job["spec"].get("runPolicy") or {}
@@ -79,6 +84,8 @@ def plan(job: Manifest, pods: Sequence[Manifest], now: dt.datetime) -> Plan:
         status = _with_replicas(status, launchers, workers)
         status = _finish(status, "Succeeded", "MPIJobSucceeded", f"MPIJob {name} successfully completed.", now)
         return Plan(status, delete=_to_clean(policy, workers))
+    if vanished:
+        status["replicaStatuses"] = {**(status.get("replicaStatuses") or {}), "Launcher": {"active": 1}}
     if failure := _failure(job, status, launchers, workers, now):
         status = _finish(_with_replicas(status, launchers, workers), "Failed", *failure, now)
         return Plan(
@@ -214,10 +221,16 @@ class MPIJobController(Controller):
 
     resource = MPI_JOBS
 
+    def __init__(self, api: KubeApi, owners: Informer, pods: Informer) -> None:
+        super().__init__(api, owners, pods)
+        self._launched: dict[tuple[str, int], str] = {}
+
     async def reconcile(self, owner: Manifest) -> float | None:
         """Make a plan and carry it out."""
         pods = self.pods_of(owner)
         todo = plan(owner, pods, utc_now())
+        if todo.launcher_attempt is not None and await self._has_vanished(owner, todo.launcher_attempt):
+            todo = plan(owner, pods, utc_now(), vanished=True)
         for index in todo.create_workers:
             await self.create_child(owner, PODS, mpi_pods.worker_pod(owner, index))
         if todo.launcher_attempt is not None:
@@ -228,6 +241,19 @@ class MPIJobController(Controller):
         await self._announce(owner, todo.status)
         return todo.again
 
+    async def _has_vanished(self, owner: Manifest, attempt: int) -> bool:
+        """Whether this launcher was made already and is no more: it may go before any status has counted it."""
+        name = self._launched.get((owner["metadata"]["uid"], attempt))
+        if name is None:
+            return False
+        try:
+            await self.api.get(PODS, owner["metadata"]["namespace"], name)
+        except ApiError as error:
+            if error.status != 404:
+                raise
+            return True
+        return False
+
     async def _launch(self, owner: Manifest, pods: Sequence[Manifest], attempt: int) -> None:
         workers = [p for p in pods if labels_of(p).get(mpi_pods.ROLE_LABEL) == "worker"]
         await self.apply_child(owner, CONFIG_MAPS, mpi_pods.config_map(owner, sorted(workers, key=_index)))
@@ -235,7 +261,9 @@ class MPIJobController(Controller):
         if account.token:
             secret = mpi_pods.credentials_secret(owner, account.server, account.token, account.ca_pem)
             await self.apply_child(owner, SECRETS, secret)
-        await self.create_child(owner, PODS, mpi_pods.launcher_pod(owner, attempt, bool(account.token)))
+        launcher = mpi_pods.launcher_pod(owner, attempt, bool(account.token))
+        await self.create_child(owner, PODS, launcher)
+        self._launched[owner["metadata"]["uid"], attempt] = launcher["metadata"]["name"]
 
     async def _announce(self, owner: Manifest, status: Manifest) -> None:
         before = {(c["type"], c["status"]) for c in (owner.get("status") or {}).get("conditions") or []}

@@ -127,6 +127,15 @@ def test_a_launcher_that_vanished_is_not_started_again() -> None:
     assert vanished.launcher_attempt is None
 
 
+def test_a_launcher_that_vanished_before_its_status_was_counted_is_not_started_again() -> None:
+    job = mpi_job(backoffLimit=0)
+    workers = [pod(job, "worker", "Running", index) for index in range(2)]
+    assert plan(job, workers, NOW).launcher_attempt == 0
+    vanished = plan(job, workers, NOW, vanished=True)
+    assert conditions(vanished.status)["Failed"] == "True"
+    assert vanished.launcher_attempt is None
+
+
 def test_retries_back_off_and_are_new_pods() -> None:
     job = mpi_job(backoffLimit=2)
     workers = [pod(job, "worker", "Running", i) for i in range(2)]
