@@ -16,6 +16,7 @@ from typing import Any
 import httpx
 import pytest
 import yaml
+from podium.kinds import INFERENCE_SERVICE, MPI_JOB, SPARK_APPLICATION
 
 from include.config import Settings
 
@@ -76,6 +77,13 @@ class Platform:
         """All pods by name."""
         items = self.call("GET", f"/api/v1/namespaces/{self.namespace}/pods")["items"]
         return {pod["metadata"]["name"]: pod for pod in items}
+
+    def clear(self) -> None:
+        """Delete all work that earlier tests have left."""
+        for kind in (SPARK_APPLICATION, MPI_JOB, INFERENCE_SERVICE):
+            self.call("DELETE", f"/apis/{kind.api_version}/namespaces/{self.namespace}/{kind.plural}")
+        self.call("DELETE", f"/api/v1/namespaces/{self.namespace}/pods?gracePeriodSeconds=0")
+        wait_for(lambda: not self.pods(), "the pods to go")
 
 
 @contextmanager

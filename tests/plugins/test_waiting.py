@@ -53,6 +53,13 @@ def test_what_runs_or_is_about_to_waits_for_nothing(quiet: dict[str, Any]) -> No
     assert waiting.reasons([quiet]) == []
 
 
+@pytest.fixture(scope="module")
+def empty(platform: Platform) -> Platform:
+    """The cluster without what other tests have left on it: a pool that somebody uses cannot be filled."""
+    platform.clear()
+    return platform
+
+
 @contextmanager
 def busy(platform: Platform, name: str, pool: str, nodes: int, resources: dict[str, str]) -> Iterator[None]:
     """All of these resources of a pool are taken."""
@@ -127,7 +134,7 @@ CORES = ("spark", 1, {"cpu": "16"})
     ("make", "taken"), [(gpu_pod, GPUS), (gang, GPUS), (driver, CORES)], ids=["pod", "mpi", "spark"]
 )
 def test_a_task_that_has_to_wait_says_what_for_and_goes_on(
-    platform: Platform,
+    empty: Platform,
     name: str,
     make: Make,
     taken: tuple[str, int, dict[str, str]],
@@ -149,7 +156,7 @@ def test_a_task_that_has_to_wait_says_what_for_and_goes_on(
         return "Waiting: " in said
 
     with ThreadPoolExecutor(1) as thread:
-        with busy(platform, name, *taken):
+        with busy(empty, name, *taken):
             result = thread.submit(work)
             wait_for(lambda: told() or result.done(), "the task to say what it waits for", 30)
         assert result.result(60) in ({"ran": 1}, {"hosts": 2}, {"did": "ran"})

@@ -1,4 +1,4 @@
-"""A real Airflow on the dev cluster, once for all tests of this folder."""
+"""A real Airflow on the dev cluster, once for all tests of a module."""
 
 from collections.abc import Iterator
 
@@ -11,7 +11,8 @@ from tests.services import services
 __all__ = ["airflow", "services"]
 
 
-@pytest.fixture(scope="session")
+# No longer than these tests last: its settings are not those of the tests after them.
+@pytest.fixture(scope="module")
 def airflow(platform: Platform, services: object, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Airflow]:
     """Airflow's four processes; their settings are those of the embedded platform."""
     from tests.services import Services
