@@ -39,9 +39,10 @@ def http(
     url = f"{'https' if authority else 'http'}://{HOST}:{port}{path}"
 
     def check() -> None:
-        if authority and not authority.exists():
-            raise Unhealthy(f"{url}: no certificate {authority} yet")
-        trust = ssl.create_default_context(cafile=authority) if authority else False
+        try:
+            trust = ssl.create_default_context(cafile=authority) if authority else False
+        except (OSError, ssl.SSLError) as error:  # the server makes it at its first start, and may be about to
+            raise Unhealthy(f"{url}: no certificate {authority} yet") from error
         try:
             response = httpx.get(url, timeout=TIMEOUT_S, trust_env=False, verify=trust)
         except httpx.HTTPError as error:

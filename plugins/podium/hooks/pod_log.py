@@ -6,7 +6,6 @@ log of its own).
 """
 
 import asyncio
-import contextlib
 import datetime as dt
 import logging
 import re
@@ -102,8 +101,8 @@ class PodLog:
                 await asyncio.sleep(pause)
         finally:
             marking.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await marking
+            # Not `await marking`: its cancellation could not be told from our own, which must get through.
+            await asyncio.wait({marking})
             # Also when a triggerer stops: its successor goes on from here.
             await asyncio.shield(self._save_mark())
 

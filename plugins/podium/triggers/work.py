@@ -23,6 +23,8 @@ LOG_STALLED_S: Final = 10.0
 LOG_REST_S: Final = 60.0
 # How long work may stay silent before somebody wonders.
 QUIET_S: Final = 15.0
+# How long a task may take to clean up before it is cancelled once more.
+CANCEL_PATIENCE_S: Final = 5.0
 
 Payload = dict[str, Any]
 
@@ -237,5 +239,7 @@ def run_here(trigger: WorkTrigger) -> Payload:
 
 
 async def _stop(task: "asyncio.Future[Any]") -> None:
-    task.cancel()
-    await asyncio.wait({task})
+    # Asked again until it obeys: a library on the way may take a cancellation for its own.
+    while not task.done():
+        task.cancel()
+        await asyncio.wait({task}, timeout=CANCEL_PATIENCE_S)
