@@ -25,13 +25,14 @@ from include.devcluster.controllers.objects import (
     from_rfc3339,
     has_condition,
     is_ready,
+    key_of,
     labels_of,
     phase,
     shorten,
     to_rfc3339,
     utc_now,
 )
-from include.devcluster.controllers.reconciler import Controller
+from include.devcluster.controllers.reconciler import Controller, Key
 
 MPI_JOBS = Resource("kubeflow.org", "v2beta1", "mpijobs", "MPIJob")
 DEFAULT_BACKOFF_LIMIT = 6  # of a batch/v1 Job, which the launcher is under the mpi-operator
@@ -223,7 +224,7 @@ class MPIJobController(Controller):
 
     def __init__(self, api: KubeApi, owners: Informer, pods: Informer) -> None:
         super().__init__(api, owners, pods)
-        self._launched: dict[tuple[str, int], str] = {}
+        self._launched: dict[Key, set[tuple[str, str]]] = {}  # job -> its uid, a launcher's name
 
     async def reconcile(self, owner: Manifest) -> float | None:
         """Make a plan and carry it out."""
@@ -238,13 +239,16 @@ class MPIJobController(Controller):
         await self.update_status(owner, todo.status)
         for pod in todo.delete:
             await self.delete_pod(pod)
+        if is_finished(todo.status) or has_condition(todo.status["conditions"], "Suspended"):
+            # What goes from here on goes on purpose: after a suspension a launcher of the same name comes again.
+            self._launched.pop(key_of(owner), None)
         await self._announce(owner, todo.status)
         return todo.again
 
     async def _has_vanished(self, owner: Manifest, attempt: int) -> bool:
         """Whether this launcher was made already and is no more: it may go before any status has counted it."""
-        name = self._launched.get((owner["metadata"]["uid"], attempt))
-        if name is None:
+        name = mpi_pods.launcher_name(owner, attempt)
+        if (owner["metadata"]["uid"], name) not in self._launched.get(key_of(owner), ()):
             return False
         try:
             await self.api.get(PODS, owner["metadata"]["namespace"], name)
@@ -263,7 +267,12 @@ class MPIJobController(Controller):
             await self.apply_child(owner, SECRETS, secret)
         launcher = mpi_pods.launcher_pod(owner, attempt, bool(account.token))
         await self.create_child(owner, PODS, launcher)
-        self._launched[owner["metadata"]["uid"], attempt] = launcher["metadata"]["name"]
+        launched = (owner["metadata"]["uid"], launcher["metadata"]["name"])
+        self._launched.setdefault(key_of(owner), set()).add(launched)
+
+    async def gone(self, key: Key) -> None:
+        """Forget the launchers of a job that was deleted."""
+        self._launched.pop(key, None)
 
     async def _announce(self, owner: Manifest, status: Manifest) -> None:
         before = {(c["type"], c["status"]) for c in (owner.get("status") or {}).get("conditions") or []}

@@ -62,11 +62,16 @@ def worker_pod(job: Manifest, index: int) -> Manifest:
     return manifest
 
 
+def launcher_name(job: Manifest, attempt: int) -> str:
+    """The name of the launcher of the n-th attempt (0 is the first)."""
+    suffix = f"-{attempt}" if attempt else ""
+    return f"{job['metadata']['name']}-launcher{suffix}"
+
+
 def launcher_pod(job: Manifest, attempt: int, with_credentials: bool) -> Manifest:
     """The launcher of the n-th attempt (0 is the first), with the config map under /etc/mpi."""
     name = job["metadata"]["name"]
-    suffix = f"-{attempt}" if attempt else ""
-    manifest = _pod(job, "Launcher", f"{name}-launcher{suffix}", {})
+    manifest = _pod(job, "Launcher", launcher_name(job, attempt), {})
     # Retries are new pods, counted against backoffLimit: a restart in place would lose the log of the failure.
     manifest["spec"]["restartPolicy"] = "Never"
     slots = str(job["spec"].get("slotsPerWorker") or 1)
