@@ -22,7 +22,7 @@ class _Line:
 
 
 class Progress:
-    """A board of steps. Safe to call from any thread.
+    """A board of steps. Safe to call from any thread; who holds its `lock` prints undisturbed.
 
     >>> board = Progress(Console())
     >>> with board.shown():
@@ -32,7 +32,7 @@ class Progress:
 
     def __init__(self, console: Console) -> None:
         self.console = console
-        self._lock = threading.RLock()
+        self.lock = threading.RLock()
         self._running: dict[str, _Line] = {}
         self._live: Live | None = None
         self._spinners: dict[str, Spinner] = {}
@@ -59,13 +59,13 @@ class Progress:
 
     def start(self, name: str, text: str) -> None:
         """A step begins."""
-        with self._lock:
+        with self.lock:
             self._running[name] = _Line(time.monotonic())
             self.say(name, text)
 
     def say(self, name: str, text: str) -> None:
         """A running step tells what it does now."""
-        with self._lock:
+        with self.lock:
             line = self._running.get(name)
             if line is None or line.text == text:
                 return
@@ -73,7 +73,7 @@ class Progress:
 
     def done(self, name: str, text: str) -> None:
         """A step is over; steps that took no time stay silent."""
-        with self._lock:
+        with self.lock:
             line = self._running.pop(name, None)
             took = time.monotonic() - line.began if line else 0.0
             if took >= 0.5:
@@ -81,13 +81,13 @@ class Progress:
 
     def failed(self, name: str) -> None:
         """A step failed; the reason is told by who handles the error."""
-        with self._lock:
+        with self.lock:
             self._running.pop(name, None)
             self._print("✗", name, "failed", "red")
 
     def __rich__(self) -> RenderableType:
         """The running steps, for the live display."""
-        with self._lock:
+        with self.lock:
             rows: list[RenderableType] = []
             for name, line in self._running.items():
                 spinner = self._spinners.setdefault(name, Spinner("dots"))
@@ -101,7 +101,7 @@ class Progress:
     def _tick(self, ended: threading.Event) -> None:
         """Tell of steps that take longer than a moment, once each, and then all together every few seconds."""
         while not ended.wait(1.0):
-            with self._lock:
+            with self.lock:
                 now = time.monotonic()
                 quiet = []
                 for name, line in self._running.items():

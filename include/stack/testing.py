@@ -1,9 +1,14 @@
 """Runs the test suites, each in the environment that its subject runs in."""
 
 import os
+import re
+import signal
 import subprocess
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +17,7 @@ from rich.table import Table
 
 from include.stack.environments import Environments
 from include.stack.errors import StackError
+from include.stack.progress import Progress
 from include.stack.service import INHERITED
 from include.stack.venvs import Venv
 
@@ -23,6 +29,10 @@ import pytest
 sys.exit(pytest.main())
 """
 NO_TESTS = 5
+# Most suites wait more than they compute; a third would need more memory than a laptop has to spare.
+AT_ONCE = 2
+TAKE_DOWN_S = 120.0
+_PERCENT = re.compile(r"\[ *(\d+%)\]$")
 # What the jobs share has no image of its own; it is tested in one that uses it.
 LIBRARIES = {"lake": "ingest", "ranking": "evaluation"}
 # Names of its own, so that the settings of the person who runs the tests do not leak into them.
@@ -99,31 +109,117 @@ def select(all_suites: Sequence[Suite], arguments: Sequence[str]) -> tuple[list[
 def run(
     environments: Environments, picked: Sequence[tuple[Suite, list[str]]], options: Sequence[str], console: Console
 ) -> bool:
-    """Run suites one after the other, all of them even if one fails; return whether all passed."""
-    table = Table("suite", "outcome", "seconds", box=None, header_style="bold")
-    passed = True
-    for suite, paths in picked:
-        console.rule(f"{suite.name}  ({suite.venv.path.name})", align="left")
+    """Run suites, all of them even if one fails; return whether all passed.
+
+    One alone has the terminal. Of several, `AT_ONCE` run side by side, and each is printed whole when it has ended.
+    """
+    results: dict[str, tuple[int, float]] = {}
+    board = Progress(console)
+    running = _Running()
+    captured = len(picked) > 1
+
+    def work(suite: Suite, paths: list[str]) -> None:
         began = time.monotonic()
-        code = _run_one(environments, suite, [*options, *paths])
-        passed &= code in (0, NO_TESTS)
+        board.start(suite.name, "testing")
+        command, environment = _command(environments, suite, [*options, *paths])
+        title = f"{suite.name}  ({suite.venv.path.name})"
+        if not captured:
+            console.rule(title, align="left")
+        with running.process(command, environments.paths.checkout, environment, captured) as process:
+            output = []
+            for line in process.stdout or ():
+                output.append(line)
+                if percent := _PERCENT.search(line):
+                    board.say(suite.name, percent[1])
+            code = process.wait()
+        seconds = time.monotonic() - began
+        with board.lock:
+            if captured:
+                console.rule(title, align="left")
+                console.print("".join(output), end="", markup=False, soft_wrap=True)
+            if code in (0, NO_TESTS):
+                board.done(suite.name, "passed")
+            else:
+                board.failed(suite.name)
+        results[suite.name] = (code, seconds)
+
+    with ThreadPoolExecutor(AT_ONCE) as pool, board.shown() if captured else nullcontext():
+        try:
+            for future in [pool.submit(work, suite, paths) for suite, paths in picked]:
+                future.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            running.interrupt()
+            raise
+    table = Table("suite", "outcome", "seconds", box=None, header_style="bold")
+    for suite, _ in picked:
+        code, seconds = results[suite.name]
         outcome = {0: "[green]passed[/]", NO_TESTS: "no test selected"}.get(code, f"[red]failed ({code})[/]")
-        table.add_row(suite.name, outcome, f"{time.monotonic() - began:.1f}")
+        table.add_row(suite.name, outcome, f"{seconds:.1f}")
     console.print(table)
-    return passed
+    return all(code in (0, NO_TESTS) for code, _ in results.values())
 
 
-def _run_one(environments: Environments, suite: Suite, arguments: list[str]) -> int:
-    checkout = environments.paths.checkout
+class _Running:
+    """The suites that run now. Each is a session of its own, so that an interruption reaches it once, through us."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._processes: set[subprocess.Popen[str]] = set()
+        self._interrupted = False
+
+    @contextmanager
+    def process(
+        self, command: list[str], folder: Path, environment: dict[str, str], captured: bool
+    ) -> Iterator[subprocess.Popen[str]]:
+        """A suite that runs while the block does."""
+        with self._lock:
+            if self._interrupted:
+                raise KeyboardInterrupt
+            process = subprocess.Popen(
+                command,
+                cwd=folder,
+                env=environment,
+                text=True,
+                start_new_session=True,
+                stdin=subprocess.DEVNULL if captured else None,
+                stdout=subprocess.PIPE if captured else None,
+                stderr=subprocess.STDOUT if captured else None,
+            )
+            self._processes.add(process)
+        try:
+            yield process
+        finally:
+            with self._lock:
+                self._processes.discard(process)
+
+    def interrupt(self) -> None:
+        """Have each suite take down what it has started; end the ones that do not."""
+        with self._lock:
+            self._interrupted = True
+            left = list(self._processes)
+        for process in left:
+            process.send_signal(signal.SIGINT)
+        end = time.monotonic() + TAKE_DOWN_S
+        for process in left:
+            try:
+                process.wait(max(0.0, end - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+
+
+def _command(environments: Environments, suite: Suite, arguments: list[str]) -> tuple[list[str], dict[str, str]]:
+    """What runs a suite, and its environment."""
     environment = {name: os.environ[name] for name in (*INHERITED, *KEPT) if name in os.environ} | {
         "PODIUM_CACHE": str(environments.paths.cache),
         "PODIUM_STACK_PYTHON": str(environments.launcher.python),
         "PATH": f"{suite.venv.bin}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
-        "PYTHONPATH": str(checkout),
+        "PYTHONPATH": str(environments.paths.checkout),
         "PYTHONUNBUFFERED": "1",
     }
     if suite.overlay is None:
         command = [str(suite.venv.python), "-m", "pytest"]
     else:
         command = [str(suite.venv.python), "-c", _PYTEST, str(suite.overlay.site_packages)]
-    return subprocess.run([*command, *arguments], cwd=checkout, env=environment, check=False).returncode
+    # A cache each: what failed last is remembered by suites that end at the same time.
+    return [*command, "-o", f"cache_dir=.pytest_cache/{suite.name}", *arguments], environment
