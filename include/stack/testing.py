@@ -6,10 +6,11 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -28,7 +29,8 @@ sys.path.append(sys.argv.pop(1))
 import pytest
 sys.exit(pytest.main())
 """
-NO_TESTS = 5
+SOME_FAILED, NO_TESTS = 1, 5  # exit codes of pytest
+PASSED = (0, NO_TESTS)
 # Most suites wait more than they compute; a third would need more memory than a laptop has to spare.
 AT_ONCE = 2
 TAKE_DOWN_S = 120.0
@@ -113,85 +115,99 @@ def run(
 
     One alone has the terminal. Of several, `AT_ONCE` run side by side, and each is printed whole when it has ended.
     """
-    results: dict[str, tuple[int, float]] = {}
-    board = Progress(console)
-    running = _Running()
     captured = len(picked) > 1
+    board = Progress(console)
+    running = _Running(captured)
 
-    def work(suite: Suite, paths: list[str]) -> None:
+    def work(suite: Suite, paths: list[str]) -> tuple[int, float]:
         began = time.monotonic()
-        board.start(suite.name, "testing")
-        command, environment = _command(environments, suite, [*options, *paths])
         title = f"{suite.name}  ({suite.venv.path.name})"
         if not captured:
             console.rule(title, align="left")
-        with running.process(command, environments.paths.checkout, environment, captured) as process:
-            output = []
-            for line in process.stdout or ():
-                output.append(line)
-                if percent := _PERCENT.search(line):
-                    board.say(suite.name, percent[1])
-            code = process.wait()
-        seconds = time.monotonic() - began
+        board.start(suite.name, "testing")
+        code, output = _run_one(environments, suite, options, paths, running, partial(board.say, suite.name))
         with board.lock:
             if captured:
                 console.rule(title, align="left")
-                console.print("".join(output), end="", markup=False, soft_wrap=True)
-            if code in (0, NO_TESTS):
+                console.print(output, end="", markup=False, soft_wrap=True)
+            if code in PASSED:
                 board.done(suite.name, "passed")
             else:
                 board.failed(suite.name)
-        results[suite.name] = (code, seconds)
+        return code, time.monotonic() - began
 
     with ThreadPoolExecutor(AT_ONCE) as pool, board.shown() if captured else nullcontext():
         try:
-            for future in [pool.submit(work, suite, paths) for suite, paths in picked]:
-                future.result()
+            futures = [pool.submit(work, suite, paths) for suite, paths in picked]
+            results = [future.result() for future in futures]
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             running.interrupt()
             raise
     table = Table("suite", "outcome", "seconds", box=None, header_style="bold")
-    for suite, _ in picked:
-        code, seconds = results[suite.name]
+    for (suite, _), (code, seconds) in zip(picked, results, strict=True):
         outcome = {0: "[green]passed[/]", NO_TESTS: "no test selected"}.get(code, f"[red]failed ({code})[/]")
         table.add_row(suite.name, outcome, f"{seconds:.1f}")
     console.print(table)
-    return all(code in (0, NO_TESTS) for code, _ in results.values())
+    return all(code in PASSED for code, _ in results)
+
+
+def _run_one(
+    environments: Environments,
+    suite: Suite,
+    options: Sequence[str],
+    paths: Sequence[str],
+    running: "_Running",
+    say: Callable[[str], None],
+) -> tuple[int, str]:
+    """pytest's exit code and what it printed. A suite that crashed did not say what failed: next time it runs whole."""
+    crashed = environments.paths.checkout / _cache(suite) / "crashed"
+    asked = [option for option in options if not (crashed.exists() and option.startswith("--last-failed"))]
+    command, environment = _command(environments, suite, [*asked, *paths])
+    crashed.parent.mkdir(parents=True, exist_ok=True)
+    crashed.touch()
+    code, output = running.run(command, environments.paths.checkout, environment, say)
+    if code in (*PASSED, SOME_FAILED):
+        crashed.unlink()
+    return code, output
 
 
 class _Running:
     """The suites that run now. Each is a session of its own, so that an interruption reaches it once, through us."""
 
-    def __init__(self) -> None:
+    def __init__(self, captured: bool) -> None:
+        self._captured = captured
         self._lock = threading.Lock()
         self._processes: set[subprocess.Popen[str]] = set()
         self._interrupted = False
 
-    @contextmanager
-    def process(
-        self, command: list[str], folder: Path, environment: dict[str, str], captured: bool
-    ) -> Iterator[subprocess.Popen[str]]:
-        """A suite that runs while the block does."""
+    def run(
+        self, command: list[str], folder: Path, environment: dict[str, str], say: Callable[[str], None]
+    ) -> tuple[int, str]:
+        """Exit code and output, which is empty unless captured; `say` is told how far it is."""
         with self._lock:
             if self._interrupted:
                 raise KeyboardInterrupt
-            process = subprocess.Popen(
+            process: subprocess.Popen[str] = subprocess.Popen(
                 command,
                 cwd=folder,
                 env=environment,
                 text=True,
                 start_new_session=True,
-                stdin=subprocess.DEVNULL if captured else None,
-                stdout=subprocess.PIPE if captured else None,
-                stderr=subprocess.STDOUT if captured else None,
+                stdin=subprocess.DEVNULL if self._captured else None,
+                stdout=subprocess.PIPE if self._captured else None,
+                stderr=subprocess.STDOUT if self._captured else None,
             )
             self._processes.add(process)
-        try:
-            yield process
-        finally:
-            with self._lock:
-                self._processes.discard(process)
+        output = []
+        for line in process.stdout or ():
+            output.append(line)
+            if percent := _PERCENT.search(line):
+                say(percent[1])
+        code = process.wait()
+        with self._lock:
+            self._processes.discard(process)
+        return code, "".join(output)
 
     def interrupt(self) -> None:
         """Have each suite take down what it has started; end the ones that do not."""
@@ -222,4 +238,8 @@ def _command(environments: Environments, suite: Suite, arguments: list[str]) -> 
     else:
         command = [str(suite.venv.python), "-c", _PYTEST, str(suite.overlay.site_packages)]
     # A cache each: what failed last is remembered by suites that end at the same time.
-    return [*command, "-o", f"cache_dir=.pytest_cache/{suite.name}", *arguments], environment
+    return [*command, "-o", f"cache_dir={_cache(suite)}", *arguments], environment
+
+
+def _cache(suite: Suite) -> Path:
+    return Path(".pytest_cache") / suite.name

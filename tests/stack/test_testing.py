@@ -100,6 +100,21 @@ def test_hangs(service):
     assert not (checkout.folder / "never.up").exists()
 
 
+def test_what_failed_runs_again_and_what_crashed_runs_whole(checkout: Checkout) -> None:
+    picked = [
+        checkout.suite("good", "def test_good():\n    pass\n"),
+        checkout.suite("bad", "def test_good():\n    pass\ndef test_bad():\n    assert 1 == 2\n"),
+        checkout.suite("crash", "import os\ndef test_good():\n    pass\ndef test_crash():\n    os._exit(3)\n"),
+    ]
+    again = ["--last-failed", "--last-failed-no-failures=none"]
+    assert not testing.run(checkout.environments, picked, [], Console(file=io.StringIO()))
+    output = io.StringIO()
+    assert not testing.run(checkout.environments, picked, again, Console(file=output, width=160))
+    outcomes = [line.split() for line in output.getvalue().splitlines()[-3:]]
+    assert [words[1:-1] for words in outcomes] == [["no", "test", "selected"], ["failed", "(1)"], ["failed", "(3)"]]
+    assert "rerun previous 1 failure" in output.getvalue()
+
+
 def test_a_path_that_belongs_to_no_suite_is_refused(checkout: Checkout) -> None:
     picked = [checkout.suite("one", "")[0]]
     with pytest.raises(StackError, match="tests/other belongs to no suite; there are tests/one"):
