@@ -40,7 +40,9 @@ def test_without_java_the_packaged_one_runs_and_takes_what_spark_asks_for(nothin
     assert java.find(tmp_path / "cache") == found
 
 
-@pytest.mark.parametrize(("version", "fits"), [("1.8", False), ("11", False), ("17", True), ("21", True), ("25", False)])
+@pytest.mark.parametrize(
+    ("version", "fits"), [("1.8", False), ("11", False), ("17", True), ("21", True), ("25", False)]
+)
 def test_the_systems_java_is_taken_when_kafka_and_spark_run_on_it(
     nothing: Path, tmp_path: Path, version: str, fits: bool
 ) -> None:
