@@ -6,7 +6,7 @@ pytest_plugins = ["tests.services"]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Options of the suites that can run on a real cluster."""
+    """Options of single suites."""
     group = parser.getgroup("a real cluster")
     group.addoption("--kubeconfig", help="run on this cluster instead of the dev cluster; needs an admin's rights")
     group.addoption("--host-address", help="IP address by which its pods reach this machine (tests/pipeline)")
@@ -16,3 +16,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "without it the images of the settings must be there (tests/pipeline)",
     )
     group.addoption("--image-base", help="root file system that its images begin with")
+    chaos = parser.getgroup("chaos")
+    chaos.addoption("--chaos-runs", type=int, default=3, help="runs with services and pods killed (tests/chaos)")
+    chaos.addoption("--chaos-seed", type=int, default=0, help="seed of the first; each has the next (tests/chaos)")

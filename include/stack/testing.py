@@ -80,6 +80,7 @@ def suites(environments: Environments) -> list[Suite]:
         image = LIBRARIES.get(folder.name, folder.name)
         if image in environments.images:
             found.append(Suite(Path("tests") / "jobs" / folder.name, environments.images[image], lent))
+    found.append(Suite(Path("tests") / "chaos", environments.images["ingest"], lent))
     found.append(Suite(Path("tests") / "pipeline", environments.launcher, lent))
     return [suite for suite in found if any((environments.paths.checkout / suite.folder).rglob("test_*.py"))]
 

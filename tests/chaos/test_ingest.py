@@ -1,0 +1,112 @@
+"""Whatever is killed at whatever moment: the tables end up as if nothing had happened."""
+
+import datetime as dt
+import hashlib
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+from pyiceberg.catalog.sql import SqlCatalog
+
+from include.jobs.lake.catalog import open_catalog
+from include.jobs.lake.connections import Connections
+from include.jobs.lake.ledger import Ledger
+from include.jobs.lake.tables import EventTables
+from tests.chaos.platform import Platform, draw
+from tests.jobs.ingest.broker import Broker, at, record
+
+TOPIC = "chaos.events"
+PARTITIONS = 3
+DAYS = 4
+RECORDS = 24_000
+#: One of so many is broken.
+BROKEN = 50
+BOUNDS = ("--start", at(0).isoformat(), "--end", at(24 * DAYS).isoformat(), "--unit", "day", "--timezone", "UTC")
+
+
+def commands(table: str) -> dict[str, tuple[str, ...]]:
+    """What the tasks of `ingest_events` run, with every day a unit of its own."""
+    return {
+        "interval": ("interval", "--topic", TOPIC, *BOUNDS, "--table", table, "--run-id", "chaos"),
+        "validate": ("validate", *BOUNDS, "--table", table),
+    }
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What an undisturbed ingest leaves: a hash of both tables and of the ledger, and how long each command took."""
+
+    digest: str
+    seconds: dict[str, float]
+
+
+@pytest.fixture
+def lake(connections: Connections) -> Iterator[SqlCatalog]:
+    """The catalog, opened anew: its connections do not outlive the database."""
+    opened = open_catalog(connections)
+    yield opened
+    opened.engine.dispose()
+
+
+@pytest.fixture(scope="session")
+def reference(platform: Platform, connections: Connections, kafka: str) -> Reference:
+    """An ingest that nothing disturbs; it has every record of the topic, once."""
+    broker = Broker(kafka)
+    broker.create(TOPIC, PARTITIONS)
+    for partition in range(PARTITIONS):
+        broker.send(TOPIC, _messages(partition))
+    platform.warm_up()
+    seconds = {}
+    for name, command in commands("chaos.reference").items():
+        began = time.monotonic()
+        assert platform.run(command) == 1
+        seconds[name] = time.monotonic() - began
+    catalog = open_catalog(connections)
+    try:
+        places, digest = _content(catalog, "chaos.reference")
+    finally:
+        catalog.engine.dispose()
+    assert places == [(number % PARTITIONS, number // PARTITIONS) for number in _by_place()]
+    return Reference(digest, seconds)
+
+
+def test_nothing_is_lost_and_nothing_comes_twice(
+    platform: Platform, reference: Reference, lake: SqlCatalog, seed: int
+) -> None:
+    """Broker, S3 store, Postgres and pod are killed while days are staged, and while they are judged and published."""
+    table = f"chaos.run_{seed}"
+    kills = draw(seed, reference.seconds)
+    for name, command in commands(table).items():
+        platform.run(command, kills[name])
+    _, digest = _content(lake, table)
+    assert digest == reference.digest, f"after {kills}"
+
+
+def _messages(partition: int) -> Iterator[tuple[int, float, bytes]]:
+    for number in range(partition, RECORDS, PARTITIONS):
+        hours = number * 24 * DAYS / RECORDS
+        value = record(hours, number, sales_value=1 + number % 9) if number % BROKEN else b"broken %d" % number
+        yield partition, hours, value
+
+
+def _by_place() -> list[int]:
+    return sorted(range(RECORDS), key=lambda number: (number % PARTITIONS, number))
+
+
+def _content(catalog: SqlCatalog, name: str) -> tuple[list[tuple[int, int]], str]:
+    """Every record's place in Kafka, in order, and a hash of all rows, sorted by it, and of the ledger."""
+    tables = EventTables.named(name)
+    places, digest = [], hashlib.sha256()
+    for spec in (tables.events, tables.quarantine):
+        rows = catalog.load_table(spec.identifier).scan().to_arrow()
+        rows = rows.sort_by([("kafka_partition", "ascending"), ("kafka_offset", "ascending")])
+        places += zip(rows["kafka_partition"].to_pylist(), rows["kafka_offset"].to_pylist(), strict=True)
+        digest.update(repr(rows.to_pylist()).encode())
+    ledger = Ledger.from_properties(catalog.load_table(name).properties)
+    # When it was closed is all that may differ.
+    closed = [(entry.interval, entry.topic_id, dict(entry.ranges), entry.counts) for entry in ledger]
+    digest.update(repr(closed).encode())
+    assert len(closed) == DAYS
+    assert all(entry.interval.end - entry.interval.start == dt.timedelta(days=1) for entry in ledger)
+    return sorted(places), digest.hexdigest()
