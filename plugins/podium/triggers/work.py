@@ -1,6 +1,8 @@
 """Waits until work in the cluster is done; meanwhile says what it waits for and copies the log that matters."""
 
 import asyncio
+import signal
+import threading
 import time
 from abc import abstractmethod
 from collections.abc import AsyncIterator
@@ -227,15 +229,42 @@ class WorkTrigger(BaseTrigger):
 
 
 def run_here(trigger: WorkTrigger) -> Payload:
-    """Wait in this process instead of the triggerer's; returns the event's payload."""
+    """Wait in this process instead of the triggerer's; returns the event's payload.
+
+    :raises AirflowTaskTimeout: the alarm of the task's execution_timeout went off meanwhile.
+    """
+    alarmed = False
+    # Signals come to the main thread alone.
+    in_main = threading.current_thread() is threading.main_thread()
 
     async def first() -> Payload:
+        waiter = asyncio.current_task()
+
+        def stop() -> None:
+            nonlocal alarmed
+            alarmed = True
+            if waiter is not None:
+                waiter.cancel()
+
+        if in_main:
+            # Airflow's handler raises wherever the loop happens to be: in a callback, or a task beside this one, the
+            # exception would be lost and the wait go on for ever.
+            asyncio.get_running_loop().add_signal_handler(signal.SIGALRM, stop)
         async for event in trigger.run():
             payload: Payload = event.payload
             return payload
         raise RuntimeError("a trigger fires once")
 
-    return asyncio.run(first())
+    handler = signal.getsignal(signal.SIGALRM)
+    try:
+        return asyncio.run(first())
+    except asyncio.CancelledError:
+        if alarmed and callable(handler):
+            handler(signal.SIGALRM, None)
+        raise
+    finally:
+        if in_main:
+            signal.signal(signal.SIGALRM, handler)
 
 
 async def _stop(task: "asyncio.Future[Any]") -> None:
