@@ -39,6 +39,6 @@ lock: ## renew the lock files whose requirements have changed
 bench: ## benchmarks: ratios measured in one run
 	$(RUN) bench
 
-test-cluster: ## on a real cluster: KUBECONFIG=FILE, and for the whole pipeline HOST_ADDRESS=this machine's, as its pods see it
-	$(RUN) test tests/devcluster $(if $(HOST_ADDRESS),tests/pipeline --host-address $(HOST_ADDRESS)) \
-		--kubeconfig "$(KUBECONFIG)" $(ARGS)
+test-cluster: ## on a real cluster: KUBECONFIG=FILE; the pipeline too: HOST_ADDRESS=this machine's, as pods see it; OPERATORS=1: see k8s/README.md
+	$(RUN) test $(if $(OPERATORS),tests/pipeline/test_operators.py --operators,tests/devcluster $(if $(HOST_ADDRESS),tests/pipeline)) \
+		$(if $(HOST_ADDRESS),--host-address $(HOST_ADDRESS)) --kubeconfig "$(KUBECONFIG)" $(ARGS)

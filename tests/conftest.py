@@ -9,11 +9,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """Options of single suites."""
     group = parser.getgroup("a real cluster")
     group.addoption("--kubeconfig", help="run on this cluster instead of the dev cluster; needs an admin's rights")
+    group.addoption(
+        "--operators",
+        action="store_true",
+        help="it runs the Spark operator, the MPI operator and KServe (tests/pipeline/test_operators.py)",
+    )
     group.addoption("--host-address", help="IP address by which its pods reach this machine (tests/pipeline)")
     group.addoption(
         "--image-builder",
-        help="program that makes an image: [--env K=V]... [--user UID] [--workdir DIR] NAME LAYER[:DEST]...; "
-        "without it the images of the settings must be there (tests/pipeline)",
+        help="program that makes an image: [--env K=V]... [--entrypoint JSON] [--user UID] [--workdir DIR] "
+        "NAME LAYER[:DEST]...; without it the images of the settings must be there (tests/pipeline)",
     )
     group.addoption("--image-base", help="root file system that its images begin with")
     chaos = parser.getgroup("chaos")

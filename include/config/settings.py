@@ -132,6 +132,7 @@ class Kubernetes(Section):
 
     namespace: str
     service_account: str = "podium-jobs"
+    spark_service_account: str = Field(default="podium-spark", description="of Spark drivers, which start executors")
     connection_id: str = "kubernetes_default"
     platform_config_map: str = "podium-platform"
     credentials_secret: str = "podium-credentials"
@@ -140,6 +141,10 @@ class Kubernetes(Section):
     )
     host_address: str = Field(
         default="", description="IP address of this machine that the pods of that cluster reach its services by"
+    )
+    operators: bool = Field(
+        default=False,
+        description="that cluster runs the Spark operator, the MPI operator and KServe: Podium's controllers stay off",
     )
 
     @field_validator("kubeconfig")
@@ -151,6 +156,8 @@ class Kubernetes(Section):
     def _both(self) -> Self:
         if (self.kubeconfig is None) != (not self.host_address):
             raise ValueError("kubeconfig and host_address belong together: give both (a cluster of your own) or none")
+        if self.operators and self.kubeconfig is None:
+            raise ValueError("operators run on a cluster of your own: give its kubeconfig and host_address, or drop it")
         return self
 
 

@@ -101,6 +101,12 @@ def test_a_missing_file_and_broken_yaml_are_clear(directory: Path) -> None:
         load_settings("local", directory)
 
 
+def test_operators_run_on_a_cluster_of_your_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PODIUM_KUBERNETES__OPERATORS", "true")
+    with pytest.raises(ConfigError, match="give its kubeconfig and host_address"):
+        load_settings("local")
+
+
 def test_a_cluster_of_your_own_needs_an_address_for_its_pods(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PODIUM_KUBERNETES__KUBECONFIG", "my/kubeconfig")
     with pytest.raises(ConfigError, match="kubeconfig and host_address belong together"):

@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
+import pytest
 import yaml
 
 from include.config import load_settings
@@ -17,8 +19,12 @@ from include.stack.services import spark
 
 ROOT = Path(__file__).parents[2]
 DEFINITIONS = ROOT / "include" / "devcluster" / "controllers" / "crds"
-OVERLAY = ROOT / "k8s" / "overlays" / "laptop"
+MANIFESTS = ROOT / "k8s"
+GENERATED = "controller-gen.kubebuilder.io/version"
+SSH = ROOT / "include" / "jobs" / "recommender" / "ssh"
 USER = "10001"
+# As in the Dockerfiles.
+ENTRYPOINTS = {spark.IMAGE: ["python", "-m", "include.jobs.features.entrypoint"]}
 # One small node for everything: it carries the label of one pool, and hardly more than one job at a time.
 SMALL = {
     "PODIUM_NODE_POOLS__GENERAL__NODE_SELECTOR": '{"podium.dev/pool": "gpu-a100"}',
@@ -58,11 +64,16 @@ class ImageBuilder:
                 "/app/include": ROOT / "include",
             }
             if name == spark.IMAGE:
-                env |= spark.environment(platform)
-                content |= self._java(platform) | self._spark(platform, folder)
+                env |= {"JAVA_HOME": str(platform.java.home.resolve())}
+                content |= self._java(platform) | self._jars(platform)
+            if name == "recommender":
+                content |= {
+                    "/etc/podium/sshd_config": SSH / "sshd_config",
+                    "/etc/ssh/ssh_config.d/podium.conf": SSH / "ssh_config",
+                }
             # Last: the environments may lie below one of them, and layers bring their parents' modes.
             content |= {"/tmp": writable, "/home/podium": writable}
-            self._make(platform.settings.images[name], env, content)
+            self._make(platform.settings.images[name], ENTRYPOINTS.get(name, []), env, content)
 
     @staticmethod
     def _java(platform: Platform) -> dict[str, Path]:
@@ -71,51 +82,89 @@ class ImageBuilder:
         return {str(home): home, str(settings): settings}
 
     @staticmethod
-    def _spark(platform: Platform, folder: Path) -> dict[str, Path]:
-        conf = folder / "spark-conf"
-        conf.mkdir()
-        (conf / "spark-defaults.conf").write_text(spark.defaults(platform))
-        jars = platform.environments.spark_jars.path
-        return {spark.CONFIG_IN_IMAGE: conf, str(jars): jars}
+    def _jars(platform: Platform) -> dict[str, Path]:
+        """Beside Spark's own, which come with its package."""
+        packages = platform.environments.images[spark.IMAGE].site_packages
+        return {str(packages / "pyspark" / "jars"): platform.environments.spark_jars.path}
 
-    def _make(self, image: str, env: dict[str, str], content: dict[str, Path]) -> None:
+    def _make(self, image: str, entrypoint: list[str], env: dict[str, str], content: dict[str, Path]) -> None:
         variables = [word for key, value in env.items() for word in ("--env", f"{key}={value}")]
         layers = [f"{source}:{target}" for target, source in content.items()]
-        command = [str(self.program), *variables, "--user", USER, "--workdir", "/app", image, str(self.base), *layers]
+        options = ["--entrypoint", json.dumps(entrypoint), "--user", USER, "--workdir", "/app"]
+        command = [str(self.program), *variables, *options, image, str(self.base), *layers]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 
 
-@contextmanager
-def prepared(admin: Path, host_address: str, builder: ImageBuilder | None, folder: Path) -> Iterator[dict[str, str]]:
-    """Yield the settings of a platform that uses this cluster; afterwards its namespace is gone.
+@dataclass(frozen=True)
+class OwnCluster:
+    """A real cluster.
 
     :param admin: kubeconfig with an admin's rights; the platform itself gets a token of `podium-airflow`.
     :param host_address: this machine's, as the pods see it.
     :param builder: makes the images; None when the cluster has them.
-    :param folder: for what is made on the way.
+    :param operators: whether it runs the Spark operator, the MPI operator and KServe.
     """
-    if builder:
-        paths = Paths.from_environment()
-        builder.build(Platform(load_settings("local"), paths, Credentials()), folder)
 
-    def kubectl(*arguments: str) -> str:
-        command = ["kubectl", "--kubeconfig", str(admin), *arguments]
+    admin: Path
+    host_address: str
+    builder: ImageBuilder | None
+    operators: bool
+
+    @classmethod
+    def from_options(cls, options: pytest.Config) -> Self | None:
+        """The cluster of the command line; None when it names none."""
+        admin, address = options.getoption("--kubeconfig"), options.getoption("--host-address")
+        if admin is None:
+            return None
+        program, base = options.getoption("--image-builder"), options.getoption("--image-base")
+        builder = ImageBuilder(Path(program), Path(base)) if program else None
+        return cls(Path(admin), address, builder, options.getoption("--operators"))
+
+    def kubectl(self, *arguments: str) -> str:
+        """Run a command of the admin's; its output.
+
+        :raises subprocess.CalledProcessError: it failed.
+        """
+        command = ["kubectl", "--kubeconfig", str(self.admin), *arguments]
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
-    kubectl("label", "nodes", "--all", "--overwrite", "podium.dev/pool=gpu-a100")
-    kubectl("apply", "--server-side", "--force-conflicts", "-f", str(DEFINITIONS))
-    kubectl("wait", "--for=condition=Established", "--timeout=60s", "-f", str(DEFINITIONS))
-    try:
-        kubectl("apply", "--server-side", "-k", str(OVERLAY))
-        token = kubectl("-n", "podium", "create", "token", "podium-airflow", "--duration=4h").strip()
-        config = json.loads(kubectl("config", "view", "--raw", "--minify", "--flatten", "-o", "json"))
+    def missing_operators(self) -> list[str]:
+        """Definitions that are not there, or are the minimal ones of this repository, which no generator has made."""
+        wanted = [row["metadata"]["name"] for file in DEFINITIONS.iterdir() for row in yaml.safe_load_all(file.open())]
+        found = json.loads(self.kubectl("get", "customresourcedefinitions", "-o", "json"))["items"]
+        theirs = {row["metadata"]["name"] for row in found if GENERATED in (row["metadata"].get("annotations") or {})}
+        return sorted(set(wanted) - theirs)
+
+    @contextmanager
+    def prepared(self, folder: Path) -> Iterator[dict[str, str]]:
+        """Yield the settings of a platform that uses this cluster; afterwards its namespace is gone.
+
+        :param folder: for what is made on the way.
+        """
+        if self.builder:
+            paths = Paths.from_environment()
+            self.builder.build(Platform(load_settings("local"), paths, Credentials()), folder)
+        self.kubectl("label", "nodes", "--all", "--overwrite", "podium.dev/pool=gpu-a100")
+        if not self.operators:
+            self.kubectl("apply", "--server-side", "--force-conflicts", "-f", str(DEFINITIONS))
+            self.kubectl("wait", "--for=condition=Established", "--timeout=60s", "-f", str(DEFINITIONS))
+        try:
+            self.kubectl("apply", "--server-side", "-k", str(MANIFESTS / "overlays" / "laptop"))
+            if self.operators:
+                self.kubectl("apply", "--server-side", "-k", str(MANIFESTS / "operators"))
+            yield SMALL | {
+                "PODIUM_KUBERNETES__KUBECONFIG": str(self._restricted(folder / "kubeconfig")),
+                "PODIUM_KUBERNETES__HOST_ADDRESS": self.host_address,
+                "PODIUM_KUBERNETES__OPERATORS": json.dumps(self.operators),
+            }
+        finally:
+            self.kubectl("delete", "namespace", "podium", "--ignore-not-found", "--timeout=120s")
+
+    def _restricted(self, kubeconfig: Path) -> Path:
+        """Write a kubeconfig with the rights of `podium-airflow`."""
+        token = self.kubectl("-n", "podium", "create", "token", "podium-airflow", "--duration=4h").strip()
+        config = json.loads(self.kubectl("config", "view", "--raw", "--minify", "--flatten", "-o", "json"))
         config["users"][0]["user"] = {"token": token}
-        kubeconfig = folder / "kubeconfig"
         kubeconfig.touch(mode=0o600)
         kubeconfig.write_text(yaml.safe_dump(config))
-        yield SMALL | {
-            "PODIUM_KUBERNETES__KUBECONFIG": str(kubeconfig),
-            "PODIUM_KUBERNETES__HOST_ADDRESS": host_address,
-        }
-    finally:
-        kubectl("delete", "namespace", "podium", "--ignore-not-found", "--timeout=120s")
+        return kubeconfig

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from include.demo.cluster import Cluster, PodFailedError
-from tests.pipeline.conftest import BROKEN, MONTHS, Platform
+from tests.pipeline.conftest import Platform
+from tests.pipeline.running import BROKEN, MONTHS
 
 
 def test_the_demonstration_ends_well(platform: Platform) -> None:

@@ -208,6 +208,7 @@ def _install(platform: Platform, settings: Settings) -> None:
         ("configmaps", "ConfigMap", kubernetes.platform_config_map, {"data": settings.platform_environment()}),
         ("secrets", "Secret", kubernetes.credentials_secret, {"stringData": secrets}),
         ("serviceaccounts", "ServiceAccount", kubernetes.service_account, {}),
+        ("serviceaccounts", "ServiceAccount", kubernetes.spark_service_account, {}),
     ):
         manifest = {"apiVersion": "v1", "kind": kind, "metadata": {"name": name}, **json.loads(json.dumps(content))}
         platform.call("POST", f"{base}/{plural}", manifest)

@@ -74,11 +74,30 @@ def test_mpi_job_is_what_the_operator_in_a_cluster_needs(platform: Platform, nam
         *("horovodrun", "--gloo", "--hostfile", "/etc/mpi/hostfile"),
         *("-np", "2"),
     ]
+    assert worker["containers"][0]["command"][0] == "/usr/sbin/sshd"
     assert worker["containers"][0]["resources"]["limits"]["nvidia.com/gpu"] == "1"
     assert worker["nodeSelector"]["podium.dev/pool"] == "gpu-a100"
     for pod in (launcher, worker):
         assert pod["securityContext"]["runAsNonRoot"] is True
         assert not any("PASSWORD" in variable["name"] for variable in pod["containers"][0]["env"])
+
+
+def test_spark_application_is_what_the_operator_in_a_cluster_needs(platform: Platform, name: str) -> None:
+    ti = Ti("work", run_id=name)
+    assert run(lambda: spark("good"), ti) == {"did": "good"}
+    spec = objects(platform, SPARK_APPLICATION)[Identity.of(ti, 1).name]["spec"]
+    driver, executor = (spec[role]["template"]["spec"] for role in ("driver", "executor"))
+    assert (spec["driver"]["serviceAccount"], spec["executor"]["serviceAccount"]) == ("podium-spark", "podium-jobs")
+    assert (driver["automountServiceAccountToken"], executor["automountServiceAccountToken"]) == (True, False)
+    # By these names Spark finds its own container in a template.
+    assert [pod["containers"][0]["name"] for pod in (driver, executor)] == [
+        "spark-kubernetes-driver",
+        "spark-kubernetes-executor",
+    ]
+    for pod in (driver, executor):
+        assert pod["nodeSelector"]["podium.dev/pool"] == "spark"
+        assert pod["securityContext"]["runAsNonRoot"] is True
+        assert pod["containers"][0]["volumeMounts"]
 
 
 def test_a_gang_is_not_split_across_racks(platform: Platform, name: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,6 +28,7 @@ def test_its_pods_reach_the_services_and_no_dev_cluster_starts(own: Sandbox, mon
     names = {service.name for service in catalogue.services(platform)}
     assert "exposure" in names
     assert "kubernetes" not in names
+    assert "controllers" in names
     outcome = own.run("up", "--only", "s3", "exposure")
     assert outcome.returncode == 0, outcome.stdout
     secret = platform.credentials.s3_secret_key.get_secret_value()
@@ -40,6 +41,13 @@ def test_its_pods_reach_the_services_and_no_dev_cluster_starts(own: Sandbox, mon
     )
     assert ADDRESS in client.meta.endpoint_url
     assert {bucket["Name"] for bucket in client.list_buckets()["Buckets"]} == {"lake", "mlflow"}
+
+
+def test_where_the_operators_are_podiums_controllers_stay_off(own: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PODIUM_KUBERNETES__OPERATORS", "true")
+    names = {service.name for service in catalogue.services(own.platform(monkeypatch))}
+    assert "exposure" in names
+    assert "controllers" not in names
 
 
 def _config(**user: str) -> str:

@@ -18,6 +18,7 @@ from include.stack.services import devcluster, postgres
 DATABASE = "airflow-database"
 PREFIX = "airflow-"
 SERVER = f"{PREFIX}api-server"
+SCHEDULER = f"{PREFIX}scheduler"
 HEALTH = "/api/v2/monitor/health"
 
 

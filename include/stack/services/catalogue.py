@@ -19,7 +19,7 @@ def services(platform: Platform) -> list[Service]:
         mlflow.service(platform),
         envoy.service(platform),
         exposure.service(platform) if platform.own_cluster else devcluster.service(platform),
-        devcluster.controllers(platform),
+        *([] if platform.settings.kubernetes.operators else [devcluster.controllers(platform)]),
         *airflow.services(platform),
         watchdog(platform),
     ]
@@ -84,6 +84,6 @@ def preparations() -> list[Preparation]:
         Preparation(envoy.PREPARE, envoy.NAME, envoy.prepare, after()),
         Preparation(devcluster.CONFIG, devcluster.NAME, devcluster.prepare, after()),
         Preparation(exposure.PREPARE, exposure.NAME, exposure.prepare, after()),
-        Preparation(devcluster.OBJECTS, devcluster.CONTROLLERS, devcluster.create_objects, devcluster.steps_before),
+        Preparation(devcluster.OBJECTS, airflow.SCHEDULER, devcluster.create_objects, devcluster.steps_before),
         Preparation(airflow.DATABASE, airflow.SERVER, airflow.migrate, airflow.steps_before, at_rest=True),
     ]

@@ -109,6 +109,7 @@ def create_objects(platform: Platform) -> None:
     config = platform.settings.platform_environment()
     objects: list[tuple[str, dict[str, Any]]] = [
         ("serviceaccounts", _object("ServiceAccount", kubernetes.service_account)),
+        ("serviceaccounts", _object("ServiceAccount", kubernetes.spark_service_account)),
         ("configmaps", _object("ConfigMap", kubernetes.platform_config_map) | {"data": config}),
         ("secrets", _object("Secret", kubernetes.credentials_secret) | {"type": "Opaque", "stringData": secrets}),
     ]

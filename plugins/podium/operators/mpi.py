@@ -13,6 +13,8 @@ from podium.platform import settings
 
 HOSTFILE: Final = "/etc/mpi/hostfile"
 SSH_AUTH_PATH: Final = "/home/podium/.ssh"
+# As the images have it (include/jobs/recommender/ssh): the operator's default needs root.
+SSHD: Final = ("/usr/sbin/sshd", "-D", "-e", "-f", "/etc/podium/sshd_config")
 TTL_S: Final = 24 * 3600
 
 # What the mpi-operator labels the pods of a job with.
@@ -68,7 +70,7 @@ class MPIJobOperator(CustomResourceOperator):
         launch = ["horovodrun", "--gloo", "--hostfile", HOSTFILE, "-np", str(self.workers), *self.command]
         launcher_resources = {"requests": {"cpu": "250m", "memory": "512Mi"}, "limits": {"memory": "512Mi"}}
         launcher = self._pod({"name": "launcher", "command": launch, "resources": launcher_resources})
-        worker = self._pod({"name": "worker", "resources": self.placement.resources})
+        worker = self._pod({"name": "worker", "command": [*SSHD], "resources": self.placement.resources})
         gang = {JOB_LABEL: identity.name, ROLE_LABEL: "worker"}
         worker["spec"] |= {
             **self.placement.pod_fields,

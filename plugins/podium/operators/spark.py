@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 SPARK_VERSION: Final = "4.1.1"
 TTL_S: Final = 24 * 3600
+# Spark's names of its containers, by which it finds them in a template.
+DRIVER: Final = SPARK_APPLICATION.container
+EXECUTOR: Final = "spark-kubernetes-executor"
 
 
 class PodiumSparkOperator(SparkKubernetesOperator):
@@ -74,17 +77,13 @@ class PodiumSparkOperator(SparkKubernetesOperator):
             memory=spark_pod_memory(driver_memory),
             beside=[Demand(executors, str(executor_cores), spark_pod_memory(executor_memory))] if executors else [],
         )
-        common: Object = {
-            "nodeSelector": placement.node_selector,
-            "tolerations": placement.tolerations,
-            "podSecurityContext": pod_parts.POD_SECURITY_CONTEXT,
-            "securityContext": pod_parts.CONTAINER_SECURITY_CONTEXT,
-            "serviceAccount": platform.kubernetes.service_account,
-            "env": pod_parts.environment("{{ dag.dag_id }}", "{{ run_id }}", reference),
-            "envFrom": pod_parts.environment_from(platform),
-            "volumeMounts": [pod_parts.credentials_mount()],
-            "terminationGracePeriodSeconds": pod_parts.GRACE_S,
-        }
+        variables = pod_parts.environment("{{ dag.dag_id }}", "{{ run_id }}", reference)
+
+        def template(container: str, **fields: Any) -> Object:
+            """What the operator's own fields cannot say without its webhook, which many clusters run without."""
+            spec = pod_parts.pod_spec(platform, {"name": container}, variables)
+            return {"spec": {**spec, **placement.pod_fields, **fields}}
+
         application: Object = {
             "apiVersion": SPARK_APPLICATION.api_version,
             "kind": SPARK_APPLICATION.name,
@@ -103,13 +102,23 @@ class PodiumSparkOperator(SparkKubernetesOperator):
                 # Airflow retries; two who retry would multiply.
                 "restartPolicy": {"type": "Never"},
                 "timeToLiveSeconds": TTL_S,
-                "volumes": [pod_parts.credentials_volume(platform)],
-                "driver": {**common, "cores": driver_cores, "memory": driver_memory},
+                "driver": {
+                    "cores": driver_cores,
+                    "memory": driver_memory,
+                    "serviceAccount": platform.kubernetes.spark_service_account,
+                    # It asks the cluster for its executors; no other pod has a token.
+                    "template": template(
+                        DRIVER,
+                        automountServiceAccountToken=True,
+                        serviceAccountName=platform.kubernetes.spark_service_account,
+                    ),
+                },
                 "executor": {
-                    **common,
                     "instances": executors,
                     "cores": executor_cores,
                     "memory": executor_memory,
+                    "serviceAccount": platform.kubernetes.service_account,
+                    "template": template(EXECUTOR),
                 },
             },
         }
