@@ -9,6 +9,8 @@ from typing import Any, Self
 import httpx
 
 FINISHED = frozenset({"success", "failed"})
+# An API server that shares two cores with the work that it reports on may take its time.
+TIMEOUT_S = 120.0
 
 
 class AirflowApiError(Exception):
@@ -74,7 +76,7 @@ class AirflowApi:
 
     def __init__(self, url: str, user: str, password: str) -> None:
         self._user, self._password = user, password
-        self._http = httpx.Client(base_url=url, timeout=30.0, transport=httpx.HTTPTransport(retries=3))
+        self._http = httpx.Client(base_url=url, timeout=TIMEOUT_S, transport=httpx.HTTPTransport(retries=3))
 
     def __enter__(self) -> Self:
         self._log_in()

@@ -58,7 +58,8 @@ class Service:
     ports: tuple[str, ...] = ()
     needs: frozenset[str] = frozenset()
     stage: int = 0
-    start_timeout_s: float = 60.0
+    # Two cores that also start everything else are slow; whoever waits sees what for.
+    start_timeout_s: float = 180.0
     stop_timeout_s: float = 10.0
     stop_signal: str = "TERM"
 

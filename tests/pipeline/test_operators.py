@@ -22,7 +22,8 @@ from tests.pipeline.own_cluster import OwnCluster
 from tests.pipeline.running import BROKEN, HOUSEHOLDS, MONTHS, Home, home
 
 DAGS = ("ingest_events", "build_features", "train_recommender", "rollout_recommender")
-PATIENCE_S = 900
+PATIENCE_S = 1500
+POLL_S = 1.0
 ASK = """
 import json, sys, urllib.request
 body = json.dumps({"instances": [{"household_id": 1, "k": 20}]}).encode()
@@ -69,7 +70,7 @@ class Running:
             assert not failed, self._told([task for run in failed for task in self.airflow.tasks(run)])
             assert time.monotonic() < end, f"waited {PATIENCE_S} s in vain for {what}"
             self.pods |= {pod["metadata"]["name"]: pod for pod in self.get("pods")["items"]}
-            time.sleep(0.5)
+            time.sleep(POLL_S)
 
     def _told(self, tasks: list[TaskInstance]) -> str:
         return "\n".join(line for task in tasks if task.state == "failed" for line in self.airflow.log_tail(task, 60))
@@ -119,7 +120,7 @@ def _backfill(airflow: AirflowApi, made: Home) -> None:
     end = time.monotonic() + PATIENCE_S
     while missing := set(DAGS) - airflow.dag_ids():
         assert time.monotonic() < end, f"{missing} not parsed: {airflow.import_errors()}"
-        time.sleep(0.5)
+        time.sleep(POLL_S)
     for dag_id in DAGS:
         airflow.unpause(dag_id)
     zone, first = ZoneInfo(made.settings.ingest.timezone), made.settings.ingest.start_date
