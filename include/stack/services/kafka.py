@@ -62,7 +62,8 @@ def prepare(platform: Platform) -> None:
     properties = run / "kafka-format.properties"
     properties.write_text(_properties(platform, draft))
     cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-    tool = ("kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(properties), "--standalone")
+    # In one word: one in 64 of these ids begins with a dash.
+    tool = ("kafka.tools.StorageTool", "format", f"--cluster-id={cluster}", "-c", str(properties), "--standalone")
     outcome = subprocess.run(
         [*_java(platform), *tool],
         capture_output=True,
