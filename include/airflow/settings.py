@@ -112,6 +112,7 @@ def environment(settings: Settings, home: Path, credentials: Credentials) -> dic
         **_core(settings, paths, base_url, credentials),
         **_database(database),
         **_scheduling(settings),
+        **faults(settings),
         **_api(settings.ports.airflow, base_url, credentials),
         **_logging(paths.logs),
         **_quiet(),
@@ -178,15 +179,37 @@ def _database(address: str) -> dict[str, str]:
     }
 
 
+def faults(settings: Settings) -> dict[str, str]:
+    """How soon Airflow takes up what a dead process has left (`faults` in the settings).
+
+    A task whose process has died is tried again after `task_heartbeat_timeout_s`, at once if its supervisor saw it
+    die; what a dead scheduler had, `job_timeout_s` + `orphan_check_interval_s` after its last sign of life; what a dead
+    triggerer had, `job_timeout_s` after. A chart's values take the same variables.
+    """
+    own = settings.faults
+    # The provider's calls wait 1, 2, 4, 8 and then always 15 s between attempts.
+    attempts = 2 + next(n for n in range(100) if sum(min(2**k, 15) for k in range(n)) >= own.api_outage_s)
+    return {
+        "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": str(own.task_heartbeat_s),
+        "AIRFLOW__WORKERS__API_RETRIES": str(attempts),
+        "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": str(own.task_heartbeat_timeout_s),
+        "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": str(
+            max(1, own.task_heartbeat_timeout_s // 6)
+        ),
+        "AIRFLOW__SCHEDULER__JOB_HEARTBEAT_SEC": str(own.job_heartbeat_s),
+        "AIRFLOW__SCHEDULER__SCHEDULER_HEARTBEAT_SEC": str(own.job_heartbeat_s),
+        "AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_THRESHOLD": str(own.job_timeout_s),
+        "AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": str(own.orphan_check_interval_s),
+        "AIRFLOW__TRIGGERER__JOB_HEARTBEAT_SEC": str(own.job_heartbeat_s),
+        "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": str(own.job_timeout_s),
+    }
+
+
 def _scheduling(settings: Settings) -> dict[str, str]:
-    heartbeat = settings.airflow.task_heartbeat_timeout_s
     return {
         # The gap between two tasks falls from 0.95 s to 0.15 s.
         "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.1",
         "AIRFLOW__SCHEDULER__CATCHUP_BY_DEFAULT": "False",
-        "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": str(heartbeat),
-        "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": str(max(5, heartbeat // 6)),
-        "AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": str(settings.airflow.orphan_check_interval_s),
         "AIRFLOW__TRIGGERER__CAPACITY": "200",
     }
 

@@ -169,8 +169,36 @@ class Airflow(Section):
     retry_delay_s: float = Field(ge=0)
     owner: str
     lake_connection_id: str = Field(default="podium_lake", description="AWS connection to the lake's bucket")
-    task_heartbeat_timeout_s: int = Field(ge=10)
-    orphan_check_interval_s: int = Field(ge=5)
+
+
+class Faults(Section):
+    """How soon it is seen that a process has died, and how long an outage is borne.
+
+    A false alarm costs an attempt, never the work: the next attempt joins it. So these may be tighter than Airflow's
+    own (300 s), as long as they are longer than the longest pause of a healthy process.
+    """
+
+    task_heartbeat_s: int = Field(ge=1, description="how often a task says that it lives")
+    task_heartbeat_timeout_s: int = Field(ge=3, description="a task that was silent for so long is tried again")
+    job_heartbeat_s: int = Field(ge=1, description="how often scheduler and triggerer say that they live")
+    job_timeout_s: int = Field(
+        ge=3, description="what a scheduler or triggerer had that was silent for so long is taken over"
+    )
+    orphan_check_interval_s: int = Field(ge=1, description="how often tasks of dead schedulers are looked for")
+    abandoned_work_check_s: float = Field(
+        gt=0, description="how often work is looked for whose task has ended, to be deleted"
+    )
+    api_outage_s: float = Field(ge=0, description="how long a task asks again when the cluster's API is away")
+
+    @model_validator(mode="after")
+    def _patient(self) -> Self:
+        for timeout, heartbeat in (
+            ("task_heartbeat_timeout_s", "task_heartbeat_s"),
+            ("job_timeout_s", "job_heartbeat_s"),
+        ):
+            if getattr(self, timeout) < 3 * getattr(self, heartbeat):
+                raise ValueError(f"{timeout} must be at least three times {heartbeat}: one heartbeat may well be late")
+        return self
 
 
 class Accounting(Section):
@@ -337,6 +365,7 @@ class Settings(BaseSettings):
     ports: Ports | None = None
     endpoints: Endpoints = Endpoints()
     airflow: Airflow
+    faults: Faults
     accounting: Accounting = Accounting()
     notifications: Notifications = Notifications()
     links: Links = Links()

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from include.airflow.settings import PROCESSES, Credentials, environment, prepare
+from include.airflow.settings import PROCESSES, Credentials, environment, faults, prepare
 from include.config import load_settings
+from include.config.settings import ENVIRONMENTS
 
 CREDENTIALS = Credentials("airflow", "p@ss/word", "fernet", "j" * 64, "api", "let-me-in", "key", "s3cret")
 
@@ -35,6 +36,16 @@ def test_kubernetes_is_reached_by_the_connection_alone(tmp_path: Path) -> None:
     assert connection["extra"]["kube_config_path"] == str(tmp_path / "kubeconfig")
     # The deferrable operators refuse both at once.
     assert "KUBECONFIG" not in found
+
+
+@pytest.mark.parametrize("name", ENVIRONMENTS)
+def test_what_the_dead_leave_is_taken_up_before_airflow_s_own_five_minutes(name: str) -> None:
+    found = {key.rpartition("__")[2].lower(): float(value) for key, value in faults(load_settings(name)).items()}
+    assert found["task_instance_heartbeat_timeout"] < 300
+    assert found["scheduler_health_check_threshold"] + found["orphaned_tasks_check_interval"] < 300
+    # The pauses between the provider's attempts, which are not configured one by one, bear the outage.
+    pauses = [min(2**attempt, 15) for attempt in range(int(found["api_retries"]) - 1)]
+    assert sum(pauses) >= load_settings(name).faults.api_outage_s
 
 
 def test_a_cluster_has_no_such_environment(tmp_path: Path) -> None:

@@ -62,6 +62,7 @@ def test_a_variable_overrides_one_key_of_a_section(monkeypatch: pytest.MonkeyPat
         ("traffic_percent: 50", "traffic_percent: 5", "traffic_percent must rise from step to step and end at 100"),
         ("America/New_York", "America/New_Yrok", "no IANA time zone"),
         ("validation_cutoff: 2017-11-01", "validation_cutoff: 2018-01-01", "leaks into training"),
+        ("job_timeout_s: 30", "job_timeout_s: 14", "job_timeout_s must be at least three times job_heartbeat_s"),
         ("node_pool: gpu-a100", "node_pool: gpu-h100", "no pool 'gpu-h100' under node_pools"),
         ("cutoffs: [2017-08-01", "cutoffs: [2017-08-02", "cutoffs are first days of months"),
     ],
