@@ -1,11 +1,12 @@
 """Registers Podium's listeners with Airflow, which loads every plugin of this folder in all its processes."""
 
 from airflow.plugins_manager import AirflowPlugin
+from podium.listeners.abandoned_work import AbandonedWorkListener
 from podium.listeners.gpu_hours import GpuHoursListener
 
 
 class PodiumListeners(AirflowPlugin):
-    """The GPU-hours ledger."""
+    """The GPU-hours ledger, and the end of abandoned work."""
 
     name = "podium_listeners"
-    listeners = [GpuHoursListener()]  # noqa: RUF012 - as the base class has it
+    listeners = [GpuHoursListener(), AbandonedWorkListener()]  # noqa: RUF012 - as the base class has it

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.exceptions import AirflowTaskTimeout
 
+from podium.abandoned import marks
+from podium.collected import Collected
 from podium.errors import WorkFailedError, WorkTimeoutError
 from podium.hooks.custom_resource import CustomResourceHook, Object
 from podium.identity import EPOCH_LABEL, TASK_LABEL, Identity
@@ -71,6 +73,10 @@ class CustomResourceRun:
         :raises WorkTimeoutError: it did not finish in time; it is deleted.
         """
         identity = self._identify(context)
+        record = Collected(context, identity).read()
+        if record is not None and self.hook.read(self.kind, identity.name) is None:
+            self.operator.log.info("Try %d has collected the result; its log is there", record.attempt)
+            return record.result
         try:
             current = self._find_or_apply(identity, build)
             if self.deferrable and not self.kind.judge(current).phase.is_final:
@@ -90,6 +96,13 @@ class CustomResourceRun:
         identity = self._identify(context)
         name, task_id = identity.name, self.operator.task_id
         status = event["status"]
+        collected = Collected(context, identity)
+        record = collected.read()
+        if record is not None:
+            # By an attempt that died, or was superseded, before Airflow knew.
+            if self.cleanup is not Cleanup.KEEP:
+                self.hook.delete(self.kind, name)
+            return record.result
         if status == "timeout":
             text = self.hook.explain(self.kind, name)
             self.hook.delete(self.kind, name)
@@ -101,6 +114,7 @@ class CustomResourceRun:
             raise WorkFailedError(f"{task_id} failed.\n{text}")
         result = self._result(name) if self.wants_result else self._own_result(name)
         if self.cleanup is not Cleanup.KEEP:
+            collected.write(result)
             self.hook.delete(self.kind, name)
         return result
 
@@ -120,7 +134,9 @@ class CustomResourceRun:
         if current is not None:
             return current
         manifest = build(identity)
-        manifest["metadata"].setdefault("labels", {}).update(identity.labels)
+        labels, annotations = marks(self._ti)
+        manifest["metadata"].setdefault("labels", {}).update(identity.labels | labels)
+        manifest["metadata"].setdefault("annotations", {}).update(annotations)
         applied = self.hook.apply(self.kind, manifest)
         self.operator.log.info("Applied %s %s/%s", self.kind.name, self.namespace, identity.name)
         return applied
@@ -163,7 +179,7 @@ class CustomResourceRun:
             uid=current["metadata"]["uid"],
             conn_id=self.conn_id,
             deadline=deadline,
-            log_reader=f"try {self._ti.try_number}",
+            copies_log=True,
         )
 
     def _own_result(self, name: str) -> Any:

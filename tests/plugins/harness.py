@@ -2,6 +2,7 @@
 
 import asyncio
 import datetime as dt
+import json
 from collections.abc import Callable
 from contextvars import copy_context
 from dataclasses import dataclass, field
@@ -16,6 +17,13 @@ from airflow.sdk.exceptions import TaskDeferred
 Factory = Callable[[], BaseOperator]
 
 
+class Store(dict[str, Any]):
+    """The task-state store, which the attempts of a task share."""
+
+    def set(self, key: str, value: Any) -> None:
+        self[key] = json.loads(json.dumps(value))
+
+
 @dataclass
 class Ti:
     """A task instance without a server."""
@@ -28,13 +36,16 @@ class Ti:
     max_tries: int = 1
     start_date: dt.datetime = field(default_factory=lambda: dt.datetime.now(dt.UTC))
     xcom: dict[str, Any] = field(default_factory=dict)
+    store: "Store" = field(default_factory=lambda: Store())
 
     def xcom_push(self, key: str, value: Any) -> None:
         self.xcom[key] = value
 
     def retried(self) -> "Ti":
         """The next attempt."""
-        return Ti(self.task_id, self.dag_id, self.run_id, self.map_index, self.try_number + 1, self.max_tries)
+        again = Ti(self.task_id, self.dag_id, self.run_id, self.map_index, self.try_number + 1, self.max_tries)
+        again.store = self.store
+        return again
 
     def cleared(self, retries: int = 1) -> "Ti":
         """The attempt after somebody cleared the finished task."""
@@ -50,7 +61,7 @@ def context_of(ti: Ti) -> Any:
         "run_id": ti.run_id,
         "dag": SimpleNamespace(dag_id=ti.dag_id),
         "outlet_events": {},
-        "task_state_store": None,
+        "task_state_store": ti.store,
     }
 
 

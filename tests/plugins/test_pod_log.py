@@ -9,7 +9,7 @@ import subprocess
 import sys
 import textwrap
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,8 @@ import pytest
 from aiohttp import web
 from kubernetes_asyncio.client import ApiClient, Configuration, CoreV1Api
 from podium.hooks import pod_log
-from podium.hooks.pod_log import MARK, Mark, PodLog
+from podium.hooks.copied_log import read
+from podium.hooks.pod_log import Mark, PodLog
 
 from tests.plugins.cluster import Platform, wait_for
 from tests.plugins.test_pod_operator import numbers
@@ -31,28 +32,29 @@ def test_marks_order_as_the_lines_do() -> None:
     marks = [Mark.of(text) for text in texts]
     assert marks == sorted(marks)
     assert Mark.of("2026-01-01T02:00:00.5+02:00") == Mark.of("2026-01-01T00:00:00.500000000Z")
-    assert [Mark.read(str(mark)) for mark in marks] == marks
 
 
 @pytest.mark.parametrize("text", ["", "nonsense", "2026-01-01 00:00:00", "2026-01-01T00:00:00"])
 def test_what_is_no_timestamp(text: str) -> None:
     with pytest.raises(ValueError, match="no timestamp"):
         Mark.of(text)
-    assert Mark.read(text) is None
 
 
 class Server:
     """A pod whose log comes in pieces: each answer is one stream, which then breaks off."""
 
     def __init__(self, *streams: bytes) -> None:
-        self.streams, self.annotations = list(streams), {}
+        self.streams = list(streams)
         self.asked: list[dict[str, str]] = []
 
     def pod(self) -> dict[str, Any]:
         ended = {"terminated": {"exitCode": 0}} if not self.streams else {"running": {}}
         status = {"phase": "Running", "containerStatuses": [status_of(ended)]}
-        metadata = {"name": "fit", "namespace": "podium", "annotations": dict(self.annotations)}
-        return {"metadata": metadata, "spec": {"containers": [{"name": "base"}]}, "status": status}
+        return {
+            "metadata": {"name": "fit", "namespace": "podium"},
+            "spec": {"containers": [{"name": "base"}]},
+            "status": status,
+        }
 
     async def log(self, request: web.Request) -> web.StreamResponse:
         self.asked.append(dict(request.query))
@@ -72,22 +74,18 @@ class Server:
     async def read(self, request: web.Request) -> web.Response:
         return web.json_response(self.pod())
 
-    async def patch(self, request: web.Request) -> web.Response:
-        self.annotations |= (await request.json())["metadata"]["annotations"]
-        return web.json_response(self.pod())
-
 
 def status_of(state: dict[str, Any]) -> dict[str, Any]:
     return {"name": "base", "state": state, "ready": True, "restartCount": 0, "image": "i", "imageID": "i"}
 
 
-def copied(server: Server, reader: str = "try 1") -> list[str]:
+def copied(server: Server, already: Mark | None = None) -> list[str]:
     lines: list[str] = []
 
     async def copy() -> None:
         app = web.Application()
         path = "/api/v1/namespaces/podium/pods/fit"
-        app.add_routes([web.get(f"{path}/log", server.log), web.get(path, server.read), web.patch(path, server.patch)])
+        app.add_routes([web.get(f"{path}/log", server.log), web.get(path, server.read)])
         runner = web.AppRunner(app)
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", 0)
@@ -95,7 +93,7 @@ def copied(server: Server, reader: str = "try 1") -> list[str]:
         port = runner.addresses[0][1]
         try:
             async with ApiClient(Configuration(host=f"http://127.0.0.1:{port}")) as client:
-                log = PodLog(CoreV1Api(client), server.pod(), "base", reader, lambda line, _: lines.append(line))
+                log = PodLog(CoreV1Api(client), server.pod(), "base", lambda line, _: lines.append(line), already)
                 async with asyncio.timeout(30):
                     await log.copy(follow=True)
         finally:
@@ -129,15 +127,30 @@ def test_lines_of_the_very_same_moment_are_all_there() -> None:
     assert copied(Server(cut, lines)) == ["0", "1", "2", "3", "4"]
 
 
-def test_another_try_of_the_task_gets_the_whole_log_the_same_one_only_the_rest() -> None:
-    whole = stamped(("01.1", "a"), ("02.1", "b"))
-    server = Server(whole)
-    copied(server)
-    assert server.annotations[MARK].startswith("try 1|2026-01-01T00:00:02.100000000/1")
-    server.streams = [whole + stamped(("03.1", "c"))]
-    assert copied(server) == ["c"]
-    server.streams = [whole]
-    assert copied(server, "try 2") == ["a", "b"]
+def test_goes_on_after_what_an_earlier_copy_has_shown() -> None:
+    whole = stamped(("01.1", "a"), ("02.1", "b"), ("02.1", "c"), ("03.1", "d"))
+    assert copied(Server(whole), Mark("2026-01-01T00:00:02", 100_000_000, 1)) == ["c", "d"]
+    assert copied(Server(whole)) == ["a", "b", "c", "d"]
+
+
+def test_the_files_of_earlier_triggerers_tell_what_is_shown(tmp_path: Path) -> None:
+    def entry(logger: str, timestamp: str) -> str:
+        return json.dumps({"timestamp": timestamp, "event": "x", "logger": logger}) + "\n"
+
+    moment = "2026-01-01T00:00:02.1Z"
+    first, second = tmp_path / "first", tmp_path / "second"
+    first.write_text(
+        entry("pod/a", "2026-01-01T00:00:01Z")
+        + entry("pod/a", moment)
+        + entry("podium.triggers.pod.PodTrigger", "2026-01-01T00:00:09Z")
+        + '{"timestamp": "2026-01-01T00:00:03Z", "logger": "pod/a", "ev'
+    )
+    second.write_text("no JSON about pod/a\n" + entry("pod/a", moment) + entry("pod/b", "2026-01-01T00:00:05Z"))
+    assert read([first, second]) == {
+        "a": Mark("2026-01-01T00:00:02", 100_000_000, 2),
+        "b": Mark("2026-01-01T00:00:05", 0, 1),
+    }
+    assert read([]) == {}
 
 
 # Says something until it is told to stop.
@@ -189,12 +202,33 @@ def doorbell() -> Iterator[Doorbell]:
         thread.join()
 
 
+# Writes its log as Airflow's triggerer does: JSON lines, in a file of its own for each try.
 TRIGGERER = """
-    import asyncio, sys, json
+    import asyncio, json, sys
+    from types import SimpleNamespace
+
+    import structlog
+    from airflow.utils.helpers import log_filename_template_renderer
     from podium.triggers.pod import PodTrigger
 
+    arguments, folder, number = json.loads(sys.argv[1]), sys.argv[2], sys.argv[3]
+    ti = SimpleNamespace(dag_id="d", run_id="r", task_id="t", map_index=-1, try_number=1)
+    file = open(f"{folder}/{log_filename_template_renderer()(ti=ti)}.trigger.{number}.log", "wb")
+    structlog.configure(
+        processors=[
+            structlog.stdlib.PositionalArgumentsFormatter(),
+            structlog.processors.MaybeTimeStamper(fmt="iso"),
+            structlog.processors.EventRenamer("event"),
+            lambda logger, method, event: event | {"logger": event.pop("logger_name", None)},
+            structlog.processors.JSONRenderer(serializer=lambda event, **_: json.dumps(event, default=str).encode()),
+        ],
+        logger_factory=structlog.BytesLoggerFactory(file),
+    )
+
     async def run():
-        async for event in PodTrigger(**json.loads(sys.argv[1])).run():
+        trigger = PodTrigger(**arguments)
+        trigger.task_instance = ti
+        async for event in trigger.run():
             print("EVENT", event.payload["status"], event.payload["log_complete"], flush=True)
 
     asyncio.run(run())
@@ -205,7 +239,7 @@ TRIGGERER = """
 def test_a_triggerer_that_takes_over_goes_on_where_the_other_one_ended(
     platform: Platform, name: str, end: signal.Signals, tmp_path: Path, doorbell: "Doorbell"
 ) -> None:
-    """One that stops leaves no line twice; one that is killed at most those of the last moment, never a gap."""
+    """Without a gap, and with no line twice, whether it was stopped or killed."""
     pod = f"log-{name.rpartition('-')[2]}"
     code = textwrap.dedent(TALKER).replace("ADDRESS", doorbell.url)
     container = {"name": "base", "image": "podium/ingest:dev", "command": ["python", "-c", code]}
@@ -220,36 +254,37 @@ def test_a_triggerer_that_takes_over_goes_on_where_the_other_one_ended(
         "name": pod,
         "uid": made["metadata"]["uid"],
         "conn_id": "kubernetes_default",
-        "log_reader": "try 1",
+        "copies_log": True,
     }
     python_path = os.pathsep.join((str(CHECKOUT), str(CHECKOUT / "plugins")))
 
-    def triggerer(log: Path) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-c", textwrap.dedent(TRIGGERER), json.dumps(arguments)]
-        environment = {**os.environ, "PYTHONPATH": python_path, "PYTHONUNBUFFERED": "1"}
-        with log.open("wb") as out:
+    folder = tmp_path / "dag_id=d" / "run_id=r" / "task_id=t"
+    folder.mkdir(parents=True)
+
+    def triggerer(number: int) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-c", textwrap.dedent(TRIGGERER), json.dumps(arguments), str(tmp_path), str(number)]
+        environment = {
+            **os.environ,
+            "PYTHONPATH": python_path,
+            "PYTHONUNBUFFERED": "1",
+            "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(tmp_path),
+        }
+        with (tmp_path / f"out.{number}").open("wb") as out:
             return subprocess.Popen(command, env=environment, stdout=out, stderr=subprocess.STDOUT)
 
-    def reached(log: Path, number: int) -> Callable[[], bool]:
-        return lambda: any(found >= number for found in numbers(log.read_text()))
+    def shown(number: int) -> list[int]:
+        log = folder / f"attempt=1.log.trigger.{number}.log"
+        return numbers(log.read_text()) if log.exists() else []
 
-    logs = [tmp_path / "first.log", tmp_path / "second.log"]
-    first = triggerer(logs[0])
-    wait_for(lambda: MARK in platform.pods()[pod]["metadata"].get("annotations", {}), "the first mark")
-    wait_for(reached(logs[0], numbers(logs[0].read_text())[-1] + 5), "the first triggerer to copy some more lines")
+    first = triggerer(1)
+    wait_for(lambda: len(shown(1)) > 20, "the first triggerer to copy some lines")
     first.send_signal(end)
     first.wait(30)
-    second = triggerer(logs[1])
-    wait_for(lambda: bool(numbers(logs[1].read_text())), "the second triggerer to copy some lines")
+    second = triggerer(2)
+    wait_for(lambda: bool(shown(2)), "the second triggerer to copy some lines")
     doorbell.rung.set()
-    assert second.wait(90) == 0, logs[1].read_text()
-    before, after = (numbers(log.read_text()) for log in logs)
-    assert "EVENT success True" in logs[1].read_text()
-    (last,) = re.findall(r"that was line (\d+) ", logs[1].read_text())
-    assert after == list(range(after[0], int(last) + 1)), "nothing is missing, nothing comes twice in one log"
-    assert before == list(range(before[-1] + 1))
-    if end is signal.SIGINT:
-        assert after[0] == before[-1] + 1
-    else:
-        # What was copied since the last mark, which is made every second.
-        assert 0 < after[0] <= before[-1] + 1
+    output = tmp_path / "out.2"
+    assert second.wait(90) == 0, output.read_text()
+    assert "EVENT success True" in output.read_text()
+    (last,) = re.findall(r"that was line (\d+) ", (folder / "attempt=1.log.trigger.2.log").read_text())
+    assert shown(1) + shown(2) == list(range(int(last) + 1))

@@ -3,18 +3,18 @@ import threading
 import pytest
 from podium import supersession
 from podium.identity import Identity
-from podium.supersession import was_killed
+from podium.supersession import ABSENT, was_killed
 
 from tests.plugins.test_identity import Ti
 
 
-@pytest.mark.parametrize("state", ["failed", "success", "skipped", "removed", "restarting", None])
-def test_ended_by_somebody(state: str | None) -> None:
+@pytest.mark.parametrize("state", ["failed", "success", "skipped", "removed", "restarting", ABSENT])
+def test_ended_by_somebody(state: str) -> None:
     assert was_killed(Ti(), lambda _: state)
 
 
-@pytest.mark.parametrize("state", ["running", "queued", "scheduled", "up_for_retry", "deferred"])
-def test_superseded_by_another_attempt(state: str) -> None:
+@pytest.mark.parametrize("state", [None, "running", "queued", "scheduled", "up_for_retry", "deferred"])
+def test_superseded_by_another_attempt(state: str | None) -> None:
     assert not was_killed(Ti(), lambda _: state)
 
 

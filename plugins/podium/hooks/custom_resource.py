@@ -7,6 +7,7 @@ from kubernetes.client import ApiException  # noqa: TID253 - KubernetesHook impo
 from tenacity import retry, retry_if_result, stop_after_delay, wait_exponential
 
 from podium.failures import LOG_LINES, explain_pod, is_in_trouble, last_run, main_container, redacted
+from podium.hooks.patience import patiently
 from podium.kinds import Kind
 
 FIELD_MANAGER: Final = "podium"
@@ -29,6 +30,7 @@ class CustomResourceHook(KubernetesHook):
         super().__init__(**kwargs)
         self.namespace = namespace
 
+    @patiently
     def read(self, kind: Kind, name: str) -> Object | None:
         """The object with its status; None when there is none."""
         try:
@@ -41,6 +43,7 @@ class CustomResourceHook(KubernetesHook):
             raise
         return found
 
+    @patiently
     def find(self, kind: Kind, label_selector: str) -> list[Object]:
         """The objects with these labels."""
         found = self.custom_object_client.list_namespaced_custom_object(
@@ -49,6 +52,16 @@ class CustomResourceHook(KubernetesHook):
         items: list[Object] = found["items"]
         return items
 
+    def find_if_served(self, kind: Kind, label_selector: str) -> list[Object]:
+        """The same; none where the cluster does not have the kind, or has it for others only."""
+        try:
+            return self.find(kind, label_selector)
+        except ApiException as error:
+            if error.status in (403, 404):
+                return []
+            raise
+
+    @patiently
     def apply(self, kind: Kind, manifest: Object) -> Object:
         """Create the object, or bring it to the manifest: server-side apply, which two callers may do at once."""
         name = manifest["metadata"]["name"]
@@ -68,6 +81,7 @@ class CustomResourceHook(KubernetesHook):
             kind.group, kind.version, self.namespace, kind.plural, name
         )
 
+    @patiently
     def json_patch(self, kind: Kind, name: str, operations: list[Object]) -> Object:
         """Change an object by RFC 6902, all operations or none."""
         patched: Object = self.custom_object_client.patch_namespaced_custom_object(
@@ -82,6 +96,7 @@ class CustomResourceHook(KubernetesHook):
         )
         return patched
 
+    @patiently
     def delete(self, kind: Kind, name: str) -> None:
         """Delete an object and, in the background, what it owns. One that is gone is fine."""
         try:
@@ -90,6 +105,21 @@ class CustomResourceHook(KubernetesHook):
             )
         except ApiException as error:
             if error.status != 404:
+                raise
+
+    @patiently
+    def delete_exactly(self, kind: Kind | None, name: str, uid: str) -> None:
+        """Delete an object (a pod if it has no kind) unless another one has its name by now."""
+        body = {"preconditions": {"uid": uid}, "propagationPolicy": "Background"}
+        try:
+            if kind is None:
+                self.core_v1_client.delete_namespaced_pod(name, self.namespace, body=body)
+            else:
+                self.custom_object_client.delete_namespaced_custom_object(
+                    kind.group, kind.version, self.namespace, kind.plural, name, body=body
+                )
+        except ApiException as error:
+            if error.status not in (404, 409):
                 raise
 
     def delete_and_wait(self, kind: Kind, name: str) -> None:
@@ -104,19 +134,23 @@ class CustomResourceHook(KubernetesHook):
 
     def pods(self, kind: Kind, name: str) -> list[Object]:
         """The pods that matter of an object, oldest first."""
-        return self._pods(kind.pod_selector.format(name=name))
+        return self.find_pods(kind.pod_selector.format(name=name))
 
-    def _pods(self, selector: str) -> list[Object]:
+    @patiently
+    def find_pods(self, selector: str) -> list[Object]:
+        """The pods with these labels, oldest first."""
         found = self.core_v1_client.list_namespaced_pod(self.namespace, label_selector=selector)
         pods: list[Object] = self.core_v1_client.api_client.sanitize_for_serialization(found.items)
         return sorted(pods, key=lambda pod: str(pod["metadata"].get("creationTimestamp")))
 
+    @patiently
     def events(self, name: str) -> list[Object]:
         """The events about an object or a pod of this name."""
         found = self.core_v1_client.list_namespaced_event(self.namespace, field_selector=f"involvedObject.name={name}")
         events: list[Object] = self.core_v1_client.api_client.sanitize_for_serialization(found.items)
         return events
 
+    @patiently
     def log_tail(self, pod: str, container: str, lines: int, *, previous: bool = False) -> list[str]:
         """The last lines of a container's log, or of that of its run before; none when it never started."""
         try:
@@ -144,7 +178,7 @@ class CustomResourceHook(KubernetesHook):
         pods = self.pods(kind, name)
         known = {pod["metadata"]["name"] for pod in pods}
         # What made the one that matters fail may be told by another: a rank that ran out of memory, say.
-        troubled = [pod for pod in self._pods(kind.all_pods_selector.format(name=name)) if is_in_trouble(pod)]
+        troubled = [pod for pod in self.find_pods(kind.all_pods_selector.format(name=name)) if is_in_trouble(pod)]
         others = [pod for pod in troubled if pod["metadata"]["name"] not in known][:OTHERS]
         lines += [self._explain_pod(pod, main_container(pod)) for pod in others]
         lines += [self._explain_pod(pod, kind.container) for pod in pods[-1:]]

@@ -1,8 +1,6 @@
-"""Copies the log of one container, line by line, to its end: across broken connections and restarts of the copier.
+"""Copies the log of one container, line by line, to its end, across broken connections.
 
-Each line has a timestamp of its own in the cluster. Where the copy has got to is kept as an annotation of the pod, so
-that whoever takes over goes on after the last line, and begins anew for another reader (another try of the task has a
-log of its own).
+Each line has a timestamp of its own in the cluster, by which a copy goes on after the last line that it has.
 """
 
 import asyncio
@@ -20,8 +18,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-MARK: Final = "podium.dev/log-copied"
-MARK_EVERY_S: Final = 1.0
 LONGEST_LOG_S: Final = 7 * 24 * 3600
 # The server takes whole seconds only, by its own clock: ask for more, and skip what is known.
 SINCE_MARGIN_S: Final = 60
@@ -49,15 +45,6 @@ class Mark:
         moment = dt.datetime.fromisoformat(f"{match[1]}{match[3].replace('Z', '+00:00')}").astimezone(dt.UTC)
         return cls(moment.strftime("%Y-%m-%dT%H:%M:%S"), int((match[2] or "0").ljust(9, "0")), 1)
 
-    @classmethod
-    def read(cls, text: str) -> Self | None:
-        """A mark from its text; None when it is none."""
-        match = re.fullmatch(r"(.{19})\.(\d{9})/(\d+)", text)
-        return cls(match[1], int(match[2]), int(match[3])) if match else None
-
-    def __str__(self) -> str:
-        return f"{self.second}.{self.nanosecond:09d}/{self.count}"
-
     @property
     def age_s(self) -> float:
         """Seconds since then, by this machine's clock."""
@@ -69,19 +56,19 @@ class PodLog:
     """The log of one container, as far as it was copied.
 
     :param api: the client.
-    :param pod: the pod's manifest, whose annotations may hold a mark.
+    :param pod: the pod's manifest.
     :param container: the container.
-    :param reader: who reads; a mark of somebody else does not count.
-    :param emit: takes a line and its timestamp.
+    :param emit: takes a line and its timestamp, which is empty for what the server says about the log.
+    :param copied: the last line that an earlier copy has taken.
     """
 
-    def __init__(self, api: "CoreV1Api", pod: dict[str, Any], container: str, reader: str, emit: Emit) -> None:
+    def __init__(
+        self, api: "CoreV1Api", pod: dict[str, Any], container: str, emit: Emit, copied: Mark | None = None
+    ) -> None:
         metadata = pod["metadata"]
-        self._api, self._container, self._reader, self._emit = api, container, reader, emit
+        self._api, self._container, self._emit = api, container, emit
         self.pod, self._namespace = metadata["name"], metadata["namespace"]
-        owner, _, place = ((metadata.get("annotations") or {}).get(MARK) or "").rpartition("|")
-        self._mark = Mark.read(place) if owner == reader else None
-        self._saved = self._mark
+        self._mark = copied
         self.complete = False
         self.lines = 0
 
@@ -90,21 +77,13 @@ class PodLog:
 
         :param follow: go on until the container has ended; else until the present end.
         """
-        marking = asyncio.create_task(self._keep_marking())
         pause = FIRST_PAUSE_S
-        try:
-            while not self.complete:
-                before = self.lines
-                if await self._try_stream(follow):
-                    return
-                pause = FIRST_PAUSE_S if self.lines > before else min(2 * pause, LONGEST_PAUSE_S)
-                await asyncio.sleep(pause)
-        finally:
-            marking.cancel()
-            # Not `await marking`: its cancellation could not be told from our own, which must get through.
-            await asyncio.wait({marking})
-            # Also when a triggerer stops: its successor goes on from here.
-            await asyncio.shield(self._save_mark())
+        while not self.complete:
+            before = self.lines
+            if await self._try_stream(follow):
+                return
+            pause = FIRST_PAUSE_S if self.lines > before else min(2 * pause, LONGEST_PAUSE_S)
+            await asyncio.sleep(pause)
 
     async def _try_stream(self, follow: bool) -> bool:
         """Read once; return whether there is nothing more to read."""
@@ -179,24 +158,3 @@ class PodLog:
             if status.name == self._container:
                 return status.state.terminated is not None or pod.status.phase in ("Succeeded", "Failed")
         return pod.status.phase in ("Succeeded", "Failed")
-
-    async def _keep_marking(self) -> None:
-        while True:
-            await asyncio.sleep(MARK_EVERY_S)
-            await self._save_mark()
-
-    async def _save_mark(self) -> None:
-        from aiohttp import ClientError
-        from kubernetes_asyncio.client import ApiException
-
-        mark = self._mark
-        if mark is None or mark == self._saved:
-            return
-        body = {"metadata": {"annotations": {MARK: f"{self._reader}|{mark}"}}}
-        try:
-            await self._api.patch_namespaced_pod(self.pod, self._namespace, body)
-        except (ApiException, ClientError, OSError, TimeoutError) as error:
-            # Lines may then appear twice if the copier dies as well: no reason to stop copying.
-            log.debug("Cannot mark how far the log of pod %s was copied: %r", self.pod, error)
-            return
-        self._saved = mark

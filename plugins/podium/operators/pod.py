@@ -1,7 +1,9 @@
 """A pod, with the defaults that every pod of Podium has."""
 
+import json
 import time
 from collections.abc import Collection, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator
@@ -10,18 +12,22 @@ from airflow.providers.cncf.kubernetes.utils.container import (
     container_is_running,
     container_is_succeeded,
 )
-from airflow.providers.cncf.kubernetes.utils.pod_manager import OnKillAction, PodPhase
+from airflow.providers.cncf.kubernetes.utils.pod_manager import EMPTY_XCOM_RESULT, OnKillAction, PodPhase
 from airflow.providers.cncf.kubernetes.utils.xcom_sidecar import PodDefaults
 from airflow.sdk import BaseOperatorLink
 from airflow.sdk.exceptions import AirflowException, AirflowTaskTimeout
 from kubernetes.client import ApiException  # noqa: TID253 - the base class imports it anyway
 from kubernetes.client import models as k8s  # noqa: TID253
 from kubernetes.watch import Watch  # noqa: TID253
-from tenacity import retry, retry_if_result, stop_after_delay, wait_exponential
+from urllib3.exceptions import HTTPError
 
 from podium import pod_parts
+from podium.abandoned import marks
+from podium.collected import Collected, Record
 from podium.errors import WorkFailedError, WorkTimeoutError
-from podium.failures import LOG_LINES, explain_pod
+from podium.failures import explain_pod
+from podium.hooks.patience import patiently
+from podium.hooks.pods import Pods
 from podium.identity import EPOCH_LABEL, TASK_LABEL, Identity
 from podium.links import PodLogLink
 from podium.node_pools import place
@@ -32,8 +38,6 @@ from podium.triggers.work import run_here
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
-
-GONE_WITHIN_S: Final = 120
 
 # A pod that is done so soon is waited for on the spot: to defer and to resume costs more than that.
 PATIENCE_S: Final = 10
@@ -134,6 +138,8 @@ class PodiumPodOperator(KubernetesPodOperator):
         self._ti: Any = None
         self._log_complete = False
         self._result: Any = None
+        self._collected: Collected | None = None
+        self._record: Record | None = None
 
     def execute(self, context: "Context") -> Any:
         """Create the pod, or join it, and wait for it: deferred, or here when `deferrable` is off.
@@ -141,7 +147,10 @@ class PodiumPodOperator(KubernetesPodOperator):
         :raises WorkFailedError: the pod failed or is gone.
         :raises WorkTimeoutError: it did not finish, or start, in time; it is deleted.
         """
-        self._identify(context)
+        identity = self._identify(context)
+        if self._record is not None and self._pods.read(identity.name) is None:
+            self.log.info("Try %d has collected the result; its log is there", self._record.attempt)
+            return self.collect(context, self._record.result)
         try:
             self.execute_async(context)
         except AirflowTaskTimeout:
@@ -167,7 +176,14 @@ class PodiumPodOperator(KubernetesPodOperator):
         :raises WorkFailedError: the pod failed or is gone.
         :raises WorkTimeoutError: it did not finish, or start, in time; it is deleted.
         """
-        self._identify(context)
+        identity = self._identify(context)
+        if event["status"] in ("gone", "success") and self._pods.read(identity.name) is None:
+            record = Collected(context, identity).read()
+            if record is None:
+                self._end("gone", event["message"])
+            # By an attempt that has come so far, and no further.
+            self._result = self.collect(context, record.result)
+            return self._result
         if event["status"] in ("gone", "timeout"):
             self._end(event["status"], event["message"])
         self._log_complete = event.get("log_complete", False)
@@ -188,15 +204,15 @@ class PodiumPodOperator(KubernetesPodOperator):
         cleared, and would run a pod again that succeeded while nobody watched.
         """
         self._end_earlier_epochs()
-        existing = self._read(pod_request_obj.metadata.name)
+        existing = self._pods.read(pod_request_obj.metadata.name)
         if existing is not None:
-            if self._is_joinable(existing):
+            if self._record is not None or self._is_joinable(existing):
                 self.log.info("Joining pod %s (%s)", existing.metadata.name, existing.status.phase)
                 return existing
             self.log.info("Replacing pod %s of an earlier attempt", existing.metadata.name)
-            self._delete_and_wait(existing.metadata.name)
+            self._pods.delete_and_wait(existing.metadata.name)
         try:
-            return self.pod_manager.create_pod(pod=pod_request_obj)
+            return self._pods.create(pod_request_obj)
         except ApiException as error:
             if error.status != 409:
                 raise
@@ -205,10 +221,22 @@ class PodiumPodOperator(KubernetesPodOperator):
             return self.hook.get_pod(pod_request_obj.metadata.name, pod_request_obj.metadata.namespace)
 
     def extract_xcom(self, pod: k8s.V1Pod, **kwargs: Any) -> Any:
-        """Read the result, once the side-car that holds it is up: a quick pod may be done before it."""
-        if container_is_succeeded(self._read(pod.metadata.name) or pod, self.base_container_name):
+        """Read the result and keep it, before the side-car that holds it is ended."""
+        if self._record is None and container_is_succeeded(pod, self.base_container_name):
+            if self._has_lost_its_result(pod):
+                raise WorkFailedError(
+                    f"{self.task_id} failed.\nPod {pod.metadata.name} succeeded, but the side-car that held its result "
+                    "has ended, and the result with it. Clear the task, or let it retry: the pod runs again."
+                )
+            # A quick pod may be done before its side-car is up.
             self.pod_manager.await_xcom_sidecar_container_start(pod=pod, timeout=SIDECAR_WITHIN_S)
-        return super().extract_xcom(pod, **kwargs)
+            text = patiently(self.pod_manager.extract_xcom_json)(pod)
+            self._keep(None if text.rstrip() == EMPTY_XCOM_RESULT else json.loads(text))
+        if self._record is None:
+            return super().extract_xcom(pod, **kwargs)
+        if self.pod_manager.container_is_running(pod, PodDefaults.SIDECAR_CONTAINER_NAME):
+            patiently(self.pod_manager.extract_xcom_kill)(pod)
+        return self._record.result
 
     def cleanup(
         self,
@@ -221,8 +249,13 @@ class PodiumPodOperator(KubernetesPodOperator):
 
         :raises WorkFailedError: the pod failed.
         """
+        if remote_pod and container_is_succeeded(remote_pod, self.base_container_name) and self._record is None:
+            if self.do_xcom_push:
+                # Collecting its result has just failed: it stays for the next attempt.
+                return
+            self._keep(None)
         # Facts first: cleaning up may delete what they are read from. A success needs none.
-        text = self._explain(remote_pod) if remote_pod and not self._killed else ""
+        text = self._pods.explain(remote_pod, self.base_container_name) if remote_pod and not self._killed else ""
         try:
             super().cleanup(pod, remote_pod, xcom_result, context)
         except AirflowException as error:
@@ -248,13 +281,17 @@ class PodiumPodOperator(KubernetesPodOperator):
     def _end(self, status: str, message: str) -> NoReturn:
         """Fail for a pod that is gone, or that has run out of time and is deleted."""
         name = self._identity.name if self._identity else str(self.name)
-        pod = self._read(name)
-        text = explain_pod(None, self.base_container_name) if pod is None else self._explain(pod)
+        pod = self._pods.read(name)
+        text = (
+            explain_pod(None, self.base_container_name)
+            if pod is None
+            else self._pods.explain(pod, self.base_container_name)
+        )
         if status == "gone":
             raise WorkFailedError(f"{self.task_id} failed.\n{text}")
         if pod is not None:
             self.log.info("Deleting pod %s", name)
-            self.client.delete_namespaced_pod(name, self.namespace, grace_period_seconds=self.termination_grace_period)
+            self._pods.delete(name)
         why = message or "the task's execution_timeout is over"
         raise WorkTimeoutError(f"{self.task_id} did not finish in time: {why}.\n{text}")
 
@@ -270,15 +307,30 @@ class PodiumPodOperator(KubernetesPodOperator):
             uid=pod.metadata.uid,
             conn_id=self.kubernetes_conn_id,
             deadline=deadline,
-            log_reader=f"try {ti.try_number}",
+            copies_log=True,
             delete_on_kill=self.on_kill_action is not OnKillAction.KEEP_POD,
         )
 
-    def _identify(self, context: "Context") -> None:
+    def _identify(self, context: "Context") -> Identity:
         self._ti = context["ti"]
         self._identity = Identity.of(context["ti"], self.retries or 0)
         self.name = self._identity.name
-        self.labels = {**self.labels, **self._identity.labels}
+        labels, annotations = marks(self._ti)
+        self.labels = {**self.labels, **self._identity.labels, **labels}
+        self.annotations = {**(self.annotations or {}), **annotations}
+        if self._collected is None:
+            self._collected = Collected(context, self._identity)
+            self._record = self._collected.read()
+        return self._identity
+
+    @cached_property
+    def _pods(self) -> Pods:
+        namespace = self.namespace or settings().kubernetes.namespace
+        return Pods(self.client, namespace, self.termination_grace_period)
+
+    def _keep(self, result: Any) -> None:
+        if self._collected is not None:
+            self._record = self._collected.write(result)
 
     def _watch_briefly(self, pod: k8s.V1Pod) -> k8s.V1Pod:
         watch = Watch()
@@ -288,10 +340,14 @@ class PodiumPodOperator(KubernetesPodOperator):
             field_selector=f"metadata.name={pod.metadata.name}",
             timeout_seconds=PATIENCE_S,
         )
-        for change in changes:
-            pod = change["object"]
-            if change["type"] == "DELETED" or self._is_done(pod):
-                watch.stop()
+        try:
+            for change in changes:
+                pod = change["object"]
+                if change["type"] == "DELETED" or self._is_done(pod):
+                    watch.stop()
+        except (ApiException, HTTPError) as error:
+            # The trigger bears it better.
+            self.log.warning("Cannot watch pod %s (%r)", pod.metadata.name, error)
         return pod
 
     def _is_done(self, pod: k8s.V1Pod) -> bool:
@@ -302,52 +358,16 @@ class PodiumPodOperator(KubernetesPodOperator):
     def _is_joinable(self, pod: k8s.V1Pod) -> bool:
         if pod.metadata.deletion_timestamp or (pod.metadata.labels or {}).get(self.POD_CHECKED_KEY) == "True":
             return False
-        return bool(pod.status.phase != PodPhase.FAILED)
+        return bool(pod.status.phase != PodPhase.FAILED) and not self._has_lost_its_result(pod)
+
+    def _has_lost_its_result(self, pod: k8s.V1Pod) -> bool:
+        return bool(self.do_xcom_push and container_is_completed(pod, PodDefaults.SIDECAR_CONTAINER_NAME))
 
     def _end_earlier_epochs(self) -> None:
         identity = self._identity
         if identity is None or identity.epoch == 0:
             return
         selector = f"{TASK_LABEL}={identity.task_key},{EPOCH_LABEL}!={identity.epoch}"
-        for pod in self.client.list_namespaced_pod(self.namespace, label_selector=selector).items:
+        for pod in self._pods.find(selector):
             self.log.info("The task was cleared: deleting its earlier pod %s", pod.metadata.name)
-            self._delete_and_wait(pod.metadata.name)
-
-    def _read(self, name: str) -> k8s.V1Pod | None:
-        try:
-            return self.client.read_namespaced_pod(name, self.namespace)
-        except ApiException as error:
-            if error.status == 404:
-                return None
-            raise
-
-    def _delete_and_wait(self, name: str) -> None:
-        try:
-            self.client.delete_namespaced_pod(name, self.namespace)
-        except ApiException as error:
-            if error.status != 404:
-                raise
-        gone = retry(
-            retry=retry_if_result(lambda pod: pod is not None),
-            wait=wait_exponential(multiplier=0.1, max=2),
-            stop=stop_after_delay(GONE_WITHIN_S),
-        )
-        gone(self._read)(name)
-
-    def _explain(self, pod: k8s.V1Pod) -> str:
-        """Why the pod failed, for as far as the cluster still knows."""
-        name, namespace = pod.metadata.name, pod.metadata.namespace
-        manifest = self.client.api_client.sanitize_for_serialization(self._read(name) or pod)
-        events = self.client.api_client.sanitize_for_serialization(
-            self.client.list_namespaced_event(namespace, field_selector=f"involvedObject.name={name}").items
-        )
-        try:
-            # Undecoded, because the client makes text of bytes by their repr.
-            answer = self.client.read_namespaced_pod_log(
-                name, namespace, container=self.base_container_name, tail_lines=LOG_LINES, _preload_content=False
-            )
-            log = answer.data.decode("utf-8", errors="replace")
-        except ApiException:
-            # A container that never started has no log; the events say why.
-            log = ""
-        return explain_pod(manifest, self.base_container_name, events, log.splitlines())
+            self._pods.delete_and_wait(pod.metadata.name)

@@ -12,6 +12,7 @@ from podium.errors import MetricsUnavailableError
 from podium.kinds import INFERENCE_SERVICE
 from podium.metrics import Sample, cluster_name, provider, read_async
 from podium.rollout import Limits, Step, Verdict, judge
+from podium.supersession import lives_on
 
 
 class RolloutStepTrigger(BaseTrigger):
@@ -105,6 +106,8 @@ class RolloutStepTrigger(BaseTrigger):
         """Somebody ended the task: the stable predictor serves alone again."""
         from kubernetes_asyncio.client import CustomObjectsApi
 
+        if await lives_on(self.task_instance):
+            return
         self.log.info("The rollout was ended: dropping the canary of %s/%s", self.namespace, self.service)
         async with AsyncKubernetesHook(conn_id=self.conn_id).get_conn() as connection:
             # Its type stubs lack the content type.

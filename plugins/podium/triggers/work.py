@@ -9,12 +9,15 @@ from collections.abc import AsyncIterator
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+import structlog
 from airflow.providers.cncf.kubernetes.hooks.kubernetes import AsyncKubernetesHook
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from podium import waiting
-from podium.hooks.pod_log import PodLog
+from podium.hooks.copied_log import LOGGER, copied
+from podium.hooks.pod_log import Mark, PodLog
 from podium.hooks.watch import Snapshot, snapshots
+from podium.supersession import die_with_supervisor, lives_on
 
 if TYPE_CHECKING:
     from kubernetes_asyncio.client import ApiClient, CoreV1Api
@@ -39,7 +42,7 @@ class WorkTrigger(BaseTrigger):
     :param uid: of its object: another one under the same name is not the one that was waited for.
     :param conn_id: the Kubernetes connection.
     :param deadline: seconds since the epoch, None for ever.
-    :param log_reader: which try of the task reads the log; empty when nobody does.
+    :param copies_log: copy the log of the pod that matters into the task's.
     :param delete_on_kill: delete the object when somebody ends the task.
     :param further: arguments of the child.
     """
@@ -52,7 +55,7 @@ class WorkTrigger(BaseTrigger):
         uid: str,
         conn_id: str,
         deadline: float | None = None,
-        log_reader: str = "",
+        copies_log: bool = False,
         delete_on_kill: bool = True,
         **further: Any,
     ) -> None:
@@ -63,14 +66,15 @@ class WorkTrigger(BaseTrigger):
             "uid": uid,
             "conn_id": conn_id,
             "deadline": deadline,
-            "log_reader": log_reader,
+            "copies_log": copies_log,
             "delete_on_kill": delete_on_kill,
             **further,
         }
         self.namespace, self.name, self.uid = namespace, name, uid
         self.conn_id, self.deadline = conn_id, deadline
-        self.log_reader, self.delete_on_kill = log_reader, delete_on_kill
+        self.copies_log, self.delete_on_kill = copies_log, delete_on_kill
         self._logs: dict[str, PodLog] = {}
+        self._copied: dict[str, Mark] = {}
         self._progress = asyncio.Event()
 
     @property
@@ -117,7 +121,7 @@ class WorkTrigger(BaseTrigger):
         async with self._hook().get_conn() as connection:
             api = CoreV1Api(connection)
             teller = asyncio.create_task(self._tell(api))
-            follower = asyncio.create_task(self._follow(api)) if self.log_reader else None
+            follower = asyncio.create_task(self._follow(api)) if self.copies_log else None
             try:
                 try:
                     async with asyncio.timeout(remaining):
@@ -133,8 +137,8 @@ class WorkTrigger(BaseTrigger):
         yield TriggerEvent(self.event(payload))  # type: ignore[no-untyped-call]
 
     async def on_kill(self) -> None:
-        """Delete the object: Airflow calls this only when somebody ended the task, not when a triggerer stops."""
-        if not self.delete_on_kill:
+        """Delete the object, if somebody ended the task: see `podium.supersession.lives_on`."""
+        if not self.delete_on_kill or await lives_on(self.task_instance):
             return
         self.log.info("The task was ended: deleting %s", self.title)
         async with self._hook().get_conn() as connection:
@@ -177,6 +181,8 @@ class WorkTrigger(BaseTrigger):
 
     async def _follow(self, api: "CoreV1Api") -> None:
         """Copy the log of the newest pod that matters; when another takes its place, that one's too."""
+        if self.task_instance is not None:
+            self._copied = await asyncio.to_thread(copied, self.task_instance)
         async for pods in snapshots(partial(api.list_namespaced_pod, self.namespace), **self.log_pods):
             for log in self._started(api, pods):
                 await log.copy(follow=True)
@@ -187,15 +193,19 @@ class WorkTrigger(BaseTrigger):
         for pod in sorted(pods.values(), key=lambda pod: str(pod["metadata"].get("creationTimestamp"))):
             uid = pod["metadata"]["uid"]
             if uid not in self._logs and waiting.has_started(pod, self.container):
-                self.log.info("Log of pod %s:", pod["metadata"]["name"])
-                self._logs[uid] = PodLog(api, pod, self.container, self.log_reader, self._emit)
+                already = self._copied.get(uid)
+                self.log.info("Log of pod %s%s:", pod["metadata"]["name"], ", continued" if already else "")
+                self._logs[uid] = PodLog(api, pod, self.container, partial(self._emit, uid), already)
         return [log for log in self._logs.values() if not log.complete]
 
-    def _emit(self, line: str, timestamp: str) -> None:
+    def _emit(self, uid: str, line: str, timestamp: str) -> None:
         self._progress.set()
-        # The line keeps its own time: so the views of a log, merged from several processes, keep its order too.
-        own_time = {"timestamp": timestamp} if timestamp else {}
-        self.log.info("%s", line, **own_time)
+        if not timestamp:
+            self.log.info("%s", line)
+            return
+        # The line keeps its own time: so the views of a log, merged from several processes, keep its order too, and
+        # a successor of this triggerer finds where to go on.
+        structlog.get_logger(logger_name=f"{LOGGER}{uid}").info("%s", line, timestamp=timestamp)
 
     async def _finish_log(self, api: "CoreV1Api", follower: "asyncio.Task[None]", *, is_over: bool) -> None:
         """Give what is being copied time to end if its work has ended, then copy what has not even begun."""
@@ -231,8 +241,12 @@ class WorkTrigger(BaseTrigger):
 def run_here(trigger: WorkTrigger) -> Payload:
     """Wait in this process instead of the triggerer's; returns the event's payload.
 
+    A task's process dies with its supervisor then. On its own it could tell nobody what it found, and would go on
+    beside the attempt that takes over.
+
     :raises AirflowTaskTimeout: the alarm of the task's execution_timeout went off meanwhile.
     """
+    die_with_supervisor()
     alarmed = False
     # Signals come to the main thread alone.
     in_main = threading.current_thread() is threading.main_thread()
