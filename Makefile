@@ -4,7 +4,7 @@ RUN = @command -v $(PYTHON) >/dev/null || { echo "podium: $(PYTHON) is missing. 
 	exec $(PYTHON) include/stack/bootstrap.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up down status demo airflow test lint lock bench test-cluster
+.PHONY: help setup up down status demo airflow test soak lint lock bench test-cluster
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,6 +29,9 @@ airflow: ## Airflow's command line on the platform: make airflow ARGS="backfill 
 
 test: ## lint, then every test suite in its environment (ARGS="tests/stack" for some)
 	$(RUN) test $(ARGS)
+
+soak: ## kill everything, at every moment, ten times; writes build/soak/ (ARGS="-k scheduler --repetitions 3" for some)
+	$(RUN) soak $(ARGS)
 
 lint: ## ruff, mypy, import rules, fresh locks
 	$(RUN) lint

@@ -7,6 +7,10 @@ pytest_plugins = ["tests.services"]
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Options of single suites."""
+    soak = parser.getgroup("soak")
+    soak.addoption("--soak", action="store_true", help="every cell of the kill matrix, not a selection (tests/plugins)")
+    soak.addoption("--repetitions", type=int, default=1, help="how often each cell is run (default: 1)")
+    soak.addoption("--at-once", type=int, default=1, help="how many repetitions run at the same time (default: 1)")
     group = parser.getgroup("a real cluster")
     group.addoption("--kubeconfig", help="run on this cluster instead of the dev cluster; needs an admin's rights")
     group.addoption(

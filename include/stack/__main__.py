@@ -1,4 +1,4 @@
-"""The launcher: `python -m include.stack up|down|status|setup|demo|airflow|test|lint|lock|bench`. `make` calls it."""
+"""The launcher: `python -m include.stack up|down|status|setup|demo|airflow|test|soak|lint|lock|bench`, for `make`."""
 
 import argparse
 import os
@@ -144,6 +144,11 @@ def _test(arguments: argparse.Namespace, console: Console) -> int:
     return 0 if testing.run(environments, picked, options, console) and linted else 1
 
 
+def _soak(arguments: argparse.Namespace, console: Console) -> int:
+    arguments.arguments = [*testing.SOAK, *arguments.arguments]
+    return _test(arguments, console)
+
+
 def _lock(_: argparse.Namespace, console: Console) -> int:
     platform = _platform()
     uv = platform.environments.launcher.bin / "uv"
@@ -188,6 +193,8 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("lint", help="style, types, import rules, fresh locks")
     test = commands.add_parser("test", help="lint, then every test suite; or those named, with pytest's options")
     test.add_argument("arguments", nargs=argparse.REMAINDER, help="paths below tests/, options of pytest")
+    soak = commands.add_parser("soak", help="the tests that take hours; every cell of the kill matrix, ten times")
+    soak.add_argument("arguments", nargs=argparse.REMAINDER, help="-k to select, --repetitions, --at-once")
     commands.add_parser("lock", help="renew the lock files whose requirements have changed")
     return parser
 
@@ -203,6 +210,7 @@ COMMANDS: dict[str, Command] = {
     "bench": _bench,
     "lint": _lint,
     "test": _test,
+    "soak": _soak,
     "lock": _lock,
 }
 

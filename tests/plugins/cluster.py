@@ -47,6 +47,27 @@ def wait_for(holds: Callable[[], bool], what: str, seconds: float = 60) -> None:
         time.sleep(0.05)
 
 
+@dataclass
+class Server:
+    """The dev cluster's process, to be killed and started again; pods outlive it."""
+
+    config: Path
+    url: str
+    log: Path
+    running: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it and wait until it serves."""
+        self.running = _spawn(self.log, stack_python(), "-m", "include.devcluster", "--config", self.config)
+        _wait_until_ok(f"{self.url}/readyz", self.running, self.log)
+
+    def end(self, *, kill: bool = False) -> None:
+        """End it, without a warning if `kill`."""
+        assert self.running is not None
+        (self.running.kill if kill else self.running.terminate)()
+        self.running.wait(60)
+
+
 @dataclass(frozen=True)
 class Platform:
     """What the operators work with.
@@ -54,12 +75,14 @@ class Platform:
     :param api: a client of the dev cluster.
     :param gateway_url: Envoy's address.
     :param folder: files of the test session, logs among them.
+    :param server: the dev cluster's own process.
     """
 
     api: httpx.Client
     gateway_url: str
     kubeconfig: Path
     folder: Path
+    server: "Server"
     namespace: str = "podium"
 
     def call(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -94,20 +117,24 @@ def running_platform(folder: Path, settings: Settings, gateway: int, admin: int)
     :param admin: port of Envoy's admin interface.
     """
     with ExitStack() as stack:
-        kubeconfig = stack.enter_context(_dev_cluster(folder, settings))
+        kubeconfig, server = stack.enter_context(_dev_cluster(folder, settings))
         stack.enter_context(_envoy(folder, gateway, admin))
         stack.enter_context(_controllers(folder, kubeconfig, gateway, admin))
         api = stack.enter_context(_client(kubeconfig))
-        platform = Platform(api, f"http://127.0.0.1:{gateway}", kubeconfig, folder)
+        platform = Platform(api, f"http://127.0.0.1:{gateway}", kubeconfig, folder, server)
         _install(platform, settings)
         yield platform
 
 
-@contextmanager
-def _process(log: Path, *command: str | Path) -> Iterator[subprocess.Popen[bytes]]:
+def _spawn(log: Path, *command: str | Path) -> subprocess.Popen[bytes]:
     environment = {**os.environ, "PYTHONPATH": str(CHECKOUT)}
     with log.open("ab") as output:
-        running = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=environment, cwd=log.parent)
+        return subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=environment, cwd=log.parent)
+
+
+@contextmanager
+def _process(log: Path, *command: str | Path) -> Iterator[subprocess.Popen[bytes]]:
+    running = _spawn(log, *command)
     try:
         yield running
     finally:
@@ -126,7 +153,7 @@ def _wait_until_ok(url: str, running: subprocess.Popen[bytes], log: Path) -> Non
 
 
 @contextmanager
-def _dev_cluster(folder: Path, settings: Settings) -> Iterator[Path]:
+def _dev_cluster(folder: Path, settings: Settings) -> Iterator[tuple[Path, Server]]:
     """The dev cluster with the nodes of the settings' pools, each in a rack of its own."""
     nodes = []
     for name, pool in settings.node_pools.items():
@@ -155,12 +182,14 @@ def _dev_cluster(folder: Path, settings: Settings) -> Iterator[Path]:
     }
     config, log = folder / "devcluster.yaml", folder / "devcluster.log"
     config.write_text(yaml.safe_dump(content))
-    server = (stack_python(), "-m", "include.devcluster")
-    with _process(log, *server, "--config", config) as running:
-        _wait_until_ok(f"https://127.0.0.1:{port}/readyz", running, log)
-        yield kubeconfig
-    with _process(log, *server, "drain", "--config", config) as draining:
-        draining.wait(60)
+    server = Server(config, f"https://127.0.0.1:{port}", log)
+    try:
+        server.start()
+        yield kubeconfig, server
+    finally:
+        server.end()
+        with _process(log, stack_python(), "-m", "include.devcluster", "drain", "--config", config) as draining:
+            draining.wait(60)
 
 
 @contextmanager

@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +21,17 @@ from tests.services import Services
 
 DAGS = Path(__file__).parent / "dags"
 START_S = 180
+STOP_S = 30
+# As tight as a machine bears that is busy with other tests.
+FAULTS = {
+    "task_heartbeat_s": 2,
+    "task_heartbeat_timeout_s": 20,
+    "job_heartbeat_s": 2,
+    "job_timeout_s": 20,
+    "orphan_check_interval_s": 3,
+    "abandoned_work_check_s": 2,
+    "api_outage_s": 60,
+}
 SECRETS = Credentials(
     postgres_user="airflow",
     postgres_password="",
@@ -41,7 +52,7 @@ class Airflow:
     home: Path
     environment: dict[str, str] = field(repr=False)
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
-    api: httpx.Client = field(default_factory=lambda: httpx.Client(timeout=30, trust_env=False))
+    api: httpx.Client = field(default_factory=lambda: httpx.Client(timeout=120, trust_env=False))
 
     def start(self, name: str) -> None:
         """Start one of the four processes."""
@@ -60,6 +71,18 @@ class Airflow:
         os.killpg(self.processes[name].pid, sign)
         self.processes.pop(name).wait(60)
 
+    def stop(self) -> None:
+        """End all processes, the API server last: what still runs wants to tell it so."""
+        for name in reversed(list(self.processes)):
+            try:
+                os.killpg(self.processes[name].pid, signal.SIGTERM)
+                self.processes[name].wait(STOP_S)
+            except subprocess.TimeoutExpired:
+                # LocalExecutor waits for what runs, which may wait for something that is gone.
+                os.killpg(self.processes[name].pid, signal.SIGKILL)
+                self.processes[name].wait(STOP_S)
+        self.processes.clear()
+
     def call(self, method: str, path: str, **arguments: Any) -> Any:
         """One call to the API, which must succeed."""
         answer = self.api.request(method, f"{self.url}/api/v2{path}", **arguments)
@@ -70,9 +93,10 @@ class Airflow:
         answer = self.api.post(f"{self.url}/auth/token", json={"username": "admin", "password": "let-me-in"})
         self.api.headers["Authorization"] = f"Bearer {answer.raise_for_status().json()['access_token']}"
 
-    def run(self, dag_id: str) -> str:
+    def run(self, dag_id: str, run_id: str | None = None, conf: dict[str, Any] | None = None) -> str:
         """Trigger a DAG; returns the run's id."""
-        return str(self.call("POST", f"/dags/{dag_id}/dagRuns", json={"logical_date": None})["dag_run_id"])
+        body = {"logical_date": None, "conf": conf or {}} | ({"dag_run_id": run_id} if run_id else {})
+        return str(self.call("POST", f"/dags/{dag_id}/dagRuns", json=body)["dag_run_id"])
 
     def task(self, dag_id: str, run_id: str, task_id: str = "work") -> dict[str, Any]:
         """A task instance."""
@@ -93,13 +117,32 @@ class Airflow:
         if self.task(dag_id, run_id, task_id)["try_number"] < attempt:
             return []
         path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/logs/{attempt}"
-        entries = self.call("GET", path, params={"full_content": "true"}, headers={"Accept": "application/json"})
+        address, accept = f"{self.url}/api/v2{path}", {"Accept": "application/json"}
+        answer = self.api.get(address, params={"full_content": "true"}, headers=accept)
+        if answer.status_code == 404:
+            # One that never came to run has no log.
+            return []
+        entries = answer.raise_for_status().json()
         return [entry["event"] if isinstance(entry, dict) else str(entry) for entry in entries["content"]]
 
 
+def configure(patch: pytest.MonkeyPatch, services: Services) -> None:
+    """Settings that a real Airflow is to have, until the patch is undone."""
+    for name, port in services.ports.items():
+        patch.setenv(f"PODIUM_PORTS__{name.upper()}", str(port))
+    for name, seconds in FAULTS.items():
+        patch.setenv(f"PODIUM_FAULTS__{name.upper()}", str(seconds))
+
+
 @contextmanager
-def running_airflow(services: Services, kubeconfig: Path) -> Iterator[Airflow]:
-    """Start all of it; end it."""
+def running_airflow(
+    services: Services, kubeconfig: Path, dags: Path = DAGS, further: Mapping[str, str] | None = None
+) -> Iterator[Airflow]:
+    """Start all of it; end it.
+
+    :param dags: the folder of its DAGs.
+    :param further: settings beyond those of the embedded platform, as environment variables.
+    """
     from dataclasses import replace
 
     settings, home = load_settings("local"), services.home
@@ -114,22 +157,16 @@ def running_airflow(services: Services, kubeconfig: Path) -> Iterator[Airflow]:
     bundle = {
         "name": "live",
         "classpath": "airflow.dag_processing.bundles.local.LocalDagBundle",
-        "kwargs": {"path": str(DAGS), "refresh_interval": 5},
+        "kwargs": {"path": str(dags), "refresh_interval": 5},
     }
     connection = {"conn_type": "kubernetes", "extra": {"kube_config_path": str(kubeconfig)}}
     variables = environment(settings, home, secrets) | {
         "PATH": os.environ["PATH"],
         "HOME": str(home),
-        "AIRFLOW__CORE__DAGS_FOLDER": str(DAGS),
+        "AIRFLOW__CORE__DAGS_FOLDER": str(dags),
         "AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST": json.dumps([bundle]),
         "AIRFLOW_CONN_KUBERNETES_DEFAULT": json.dumps(connection),
-        "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "15",
-        "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "3",
-        "AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "5",
-        "AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_THRESHOLD": "10",
-        "AIRFLOW__SCHEDULER__JOB_HEARTBEAT_SEC": "2",
-        "AIRFLOW__TRIGGERER__JOB_HEARTBEAT_SEC": "2",
-        "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "10",
+        **(further or {}),
     }
     migrated = subprocess.run(
         [sys.executable, "-m", "include.airflow.database"],
@@ -144,15 +181,20 @@ def running_airflow(services: Services, kubeconfig: Path) -> Iterator[Airflow]:
     airflow = Airflow(f"http://127.0.0.1:{services.ports['airflow']}", home, variables)
     with ExitStack() as stack:
         stack.enter_context(airflow.api)
-        stack.callback(lambda: [airflow.kill(name, signal.SIGTERM) for name in list(airflow.processes)])
+        stack.callback(airflow.stop)
         for name in PROCESSES:
             airflow.start(name)
         wait_for(lambda: _serves(airflow), "Airflow's API", START_S)
         airflow.log_in()
-        wait_for(lambda: len(airflow.call("GET", "/dags")["dags"]) >= 5, "the DAGs to be parsed", START_S)
-        errors = airflow.call("GET", "/importErrors")["import_errors"]
-        assert not errors, errors
+        wait_for(lambda: _parsed(airflow), "the DAGs to be parsed", START_S)
         yield airflow
+
+
+def _parsed(airflow: Airflow) -> bool:
+    errors = airflow.call("GET", "/importErrors")["import_errors"]
+    assert not errors, errors
+    # All of them come from one file, so one is all.
+    return bool(airflow.call("GET", "/dags")["dags"])
 
 
 def _serves(airflow: Airflow) -> bool:

@@ -1,0 +1,279 @@
+"""Runs cells of the kill matrix: many tasks in flight, each in its phase, when one fault strikes them all."""
+
+import logging
+import os
+import signal
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from podium.identity import Identity
+from podium.kinds import MPI_JOB, SPARK_APPLICATION
+
+from tests.plugins.cluster import Platform, wait_for
+from tests.plugins.live.airflow import Airflow
+from tests.plugins.live.matrix.cells import Cell
+from tests.plugins.live.matrix.proxy import Hold, HoldingProxy
+from tests.plugins.test_pod_operator import numbers
+
+log = logging.getLogger(__name__)
+
+KINDS = {"spark": SPARK_APPLICATION, "mpi": MPI_JOB}
+IN_PHASE_S = 300
+FINISHED_S = 240
+GONE_S = 60
+
+
+@dataclass
+class Attempt:
+    """One repetition of a cell."""
+
+    cell: Cell
+    repetition: int
+    folder: Path
+    hold: Hold | None = None
+    began: float = field(default_factory=time.monotonic)
+    seconds: float = 0.0
+    tries: int = 0
+    problems: list[str] = field(default_factory=list)
+
+    @property
+    def run_id(self) -> str:
+        return f"{self.cell}-{self.repetition}"
+
+    @property
+    def name(self) -> str:
+        """That of its object in the cluster."""
+        return Identity(self.cell.dag_id, self.run_id, "work").name
+
+    def record(self) -> dict[str, Any]:
+        """What became of it, for the report."""
+        kept = ("repetition", "seconds", "tries", "problems")
+        return {"cell": str(self.cell)} | {name: getattr(self, name) for name in kept}
+
+    def open_gate(self) -> None:
+        (self.folder / "gate").touch()
+
+
+# What the cells of a session have come to.
+ATTEMPTS = pytest.StashKey[list[Attempt]]()
+
+
+@dataclass
+class Matrix:
+    """What the cells run on."""
+
+    airflow: Airflow
+    platform: Platform
+    proxy: HoldingProxy
+    folder: Path
+
+    def strike(self, cells: list[Cell], repetitions: list[int]) -> list[Attempt]:
+        """Bring the cells, which share a fault, into their phases, kill, and look what became of them.
+
+        In odd repetitions the work goes on at once and may well end while nobody watches; in even ones only when
+        what was killed is back.
+        """
+        attempts = [self._attempt(cell, number) for cell in cells for number in repetitions]
+        try:
+            self._strike(attempts)
+        except (AssertionError, httpx.HTTPError) as error:
+            for attempt in attempts:
+                attempt.problems.append(f"cut short: {error!r}")
+        return attempts
+
+    def _strike(self, attempts: list[Attempt]) -> None:
+        (fault,) = {attempt.cell.fault for attempt in attempts}
+        with ExitStack() as stack:
+            stack.callback(self._cordon, False)
+            for attempt in attempts:
+                stack.callback(self._let_go, attempt)
+            self._cordon(True)
+            struck = self._bring_into_phase(attempts)
+            log.info("%s strikes %s", fault, [attempt.run_id for attempt in struck])
+            bring_back = getattr(self, f"_kill_{fault}")(struck)
+            for attempt in attempts:
+                if attempt.repetition % 2:
+                    self._let_go(attempt)
+                elif attempt.hold is not None:
+                    self.proxy.release(attempt.hold)
+            self._cordon(False)
+            bring_back()
+            for attempt in attempts:
+                self._let_go(attempt)
+            for attempt in attempts:
+                self._finish(attempt)
+            for attempt in attempts:
+                self._check(attempt)
+
+    def _bring_into_phase(self, attempts: list[Attempt]) -> list[Attempt]:
+        """Start all of them; returns those that are where they should be."""
+        for attempt in attempts:
+            self.airflow.run(attempt.cell.dag_id, attempt.run_id, {"phase": attempt.cell.phase})
+        struck = []
+        end = time.monotonic() + IN_PHASE_S
+        for attempt in attempts:
+            try:
+                left = max(end - time.monotonic(), 1)
+                wait_for(partial(self._in_phase, attempt), f"{attempt.run_id} to be {attempt.cell.phase}", left)
+                attempt.tries = self.airflow.task(attempt.cell.dag_id, attempt.run_id)["try_number"]
+                struck.append(attempt)
+            except AssertionError as error:
+                attempt.problems.append(str(error))
+        return struck
+
+    def _let_go(self, attempt: Attempt) -> None:
+        attempt.open_gate()
+        if attempt.hold is not None:
+            self.proxy.release(attempt.hold)
+
+    def _attempt(self, cell: Cell, repetition: int) -> Attempt:
+        attempt = Attempt(cell, repetition, self.folder / f"{cell}-{repetition}")
+        attempt.folder.mkdir(parents=True)
+        if cell.phase in ("submitting", "collecting", "finishing"):
+            attempt.open_gate()
+            attempt.hold = self._hold(attempt)
+        return attempt
+
+    def _hold(self, attempt: Attempt) -> Hold:
+        name, is_pod = attempt.name, attempt.cell.kind == "pod"
+        if attempt.cell.phase == "submitting":
+            # The object is there, and nobody knows.
+            return self.proxy.hold("POST" if is_pod else "PATCH", name, "" if is_pod else "fieldManager", answered=True)
+        if attempt.cell.phase == "collecting":
+            return self.proxy.hold("GET", name, "/exec" if is_pod else "tailLines=", answered=False)
+        # The object is gone, and nobody knows.
+        return self.proxy.hold("DELETE", f"/{name}", answered=True)
+
+    def _in_phase(self, attempt: Attempt) -> bool:
+        if attempt.hold is not None:
+            return attempt.hold.reached.is_set()
+        cell = attempt.cell
+        awaited = {"sync": "running", "deferred": "deferred"}[cell.mode]
+        task = self.airflow.task(cell.dag_id, attempt.run_id)
+        if task["state"] != awaited:
+            return False
+        # A first attempt may have been lost already: on a busy machine a scheduler may be taken for dead.
+        text = "\n".join(self.airflow.log(cell.dag_id, attempt.run_id, task["try_number"]))
+        if cell.phase == "pending":
+            return "Waiting: " in text and "Unschedulable" in text
+        return len(numbers(text)) >= {"running": 5, "streaming": 30}[cell.phase]
+
+    def _finish(self, attempt: Attempt) -> None:
+        cell = attempt.cell
+        try:
+            wait_for(
+                lambda: self.airflow.state(cell.dag_id, attempt.run_id) in ("success", "failed"),
+                f"the end of {attempt.run_id}",
+                FINISHED_S,
+            )
+        except AssertionError as error:
+            attempt.problems.append(str(error))
+        attempt.seconds = time.monotonic() - attempt.began
+
+    def _check(self, attempt: Attempt) -> None:
+        cell, said = attempt.cell, attempt.problems.append
+        task = self.airflow.task(cell.dag_id, attempt.run_id)
+        attempt.tries = task["try_number"]
+        logs = [self.airflow.log(cell.dag_id, attempt.run_id, number + 1) for number in range(attempt.tries)]
+        if task["state"] != "success":
+            said(f"it ended as {task['state']}; its last log:\n" + "\n".join(logs[-1][-30:]))
+            return
+        runs = len((attempt.folder / "runs").read_text().splitlines())
+        if runs != 1:
+            said(f"the job ran {runs} times")
+        result = self.airflow.result(cell.dag_id, attempt.run_id)
+        if not isinstance(result, dict) or (result.get("folder"), result.get("ran")) != (attempt.run_id, 1):
+            said(f"the result is {result!r}")
+            return
+        whole = list(range(result["lines"]))
+        found = [numbers("\n".join(lines)) for lines in logs]
+        for number, lines in enumerate(found, 1):
+            if len(set(lines)) != len(lines):
+                twice = sorted({line for line in lines if lines.count(line) > 1})
+                said(f"the log of try {number} has lines twice: {twice[:10]} ({len(twice)})")
+        # Where the result had been collected before, and its pod is gone, that attempt has the log.
+        last = next((lines for lines in reversed(found) if lines), [])
+        if sorted(set(last)) != whole:
+            missing = sorted(set(whole) - set(last))
+            said(f"the log lacks {len(missing)} of {len(whole)} lines: {missing[:10]}")
+        try:
+            wait_for(lambda: not self._left(attempt), "nothing to be left", GONE_S)
+        except AssertionError:
+            said(f"left over: {self._left(attempt)}")
+
+    def _left(self, attempt: Attempt) -> list[str]:
+        found = [f"pod {name}" for name in self.platform.pods() if name.startswith(attempt.name)]
+        for kind in KINDS.values():
+            objects = self.platform.objects(kind.group, kind.version, kind.plural)
+            found += [f"{kind.name} {name}" for name in objects if name == attempt.name]
+        return found
+
+    def _cordon(self, unschedulable: bool) -> None:
+        answer = self.platform.api.patch(
+            "/api/v1/nodes/spark-0",
+            json={"spec": {"unschedulable": unschedulable}},
+            headers={"Content-Type": "application/merge-patch+json"},
+        )
+        assert answer.status_code == 200, answer.text
+
+    # Each kills, and returns what brings it back and waits until it is.
+
+    def _kill_task(self, attempts: list[Attempt]) -> Callable[[], None]:
+        for attempt in attempts:
+            os.kill(self._pid(attempt), signal.SIGKILL)
+        return partial(self._await_new_tries, attempts)
+
+    def _kill_supervisor(self, attempts: list[Attempt]) -> Callable[[], None]:
+        for attempt in attempts:
+            os.kill(_parent(self._pid(attempt)), signal.SIGKILL)
+        return partial(self._await_new_tries, attempts)
+
+    def _kill_scheduler(self, attempts: list[Attempt]) -> Callable[[], None]:
+        # With its workers, as where it runs in a container, and as the platform's start tidies up: each has a copy of
+        # the scheduler's connections, and the database would go on holding its locks. The tasks are left to themselves.
+        self.airflow.kill("scheduler")
+        return partial(self._start_and_wait, "scheduler")
+
+    def _kill_triggerer(self, attempts: list[Attempt]) -> Callable[[], None]:
+        self.airflow.kill("triggerer")
+        return partial(self._start_and_wait, "triggerer")
+
+    def _kill_api(self, attempts: list[Attempt]) -> Callable[[], None]:
+        self.platform.server.end(kill=True)
+        self.platform.server.start()
+        # Held requests are released only now: their connections are broken, as all others.
+        return lambda: None
+
+    def _start_and_wait(self, name: str) -> None:
+        before = self._heartbeat(name)
+        self.airflow.start(name)
+        wait_for(lambda: self._heartbeat(name) > before, f"the {name} to be back", 120)
+
+    def _heartbeat(self, name: str) -> str:
+        answer = self.airflow.api.get(f"{self.airflow.url}/api/v2/monitor/health").json()[name]
+        return str(answer[f"latest_{name}_heartbeat"] or "")
+
+    def _await_new_tries(self, attempts: list[Attempt]) -> None:
+        for attempt in attempts:
+            wait_for(partial(self._is_taken_up, attempt), f"another try of {attempt.run_id}", 120)
+
+    def _is_taken_up(self, attempt: Attempt) -> bool:
+        task = self.airflow.task(attempt.cell.dag_id, attempt.run_id)
+        return task["try_number"] > attempt.tries and task["state"] in ("running", "deferred", "success", "failed")
+
+    def _pid(self, attempt: Attempt) -> int:
+        path = (attempt.cell.dag_id, attempt.run_id)
+        wait_for(lambda: self.airflow.state(*path) == "running", f"{attempt.run_id} to have a process")
+        return int(self.airflow.task(*path)["pid"])
+
+
+def _parent(pid: int) -> int:
+    # The name, in parentheses, may hold anything; what follows it does not.
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
