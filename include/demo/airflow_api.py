@@ -59,6 +59,7 @@ class TaskInstance:
     try_number: int
     start: dt.datetime | None
     end: dt.datetime | None
+    id: str = ""
 
 
 def _time(value: str | None) -> dt.datetime | None:
@@ -155,6 +156,7 @@ class AirflowApi:
                 try_number=row["try_number"],
                 start=_time(row.get("start_date")),
                 end=_time(row.get("end_date")),
+                id=row["id"],
             )
             for row in rows["task_instances"]
         ]

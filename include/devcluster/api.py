@@ -181,7 +181,7 @@ class Api:
                     if _is_settled(pod):
                         return pod
                     await subscription.next(SETTLE_S)
-        except TimeoutError:
+        except (TimeoutError, ApiError):  # it takes too long, or too much happens meanwhile
             return pod
         finally:
             subscription.close()

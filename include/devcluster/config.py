@@ -61,6 +61,19 @@ class Image(_Model):
         return self.marker is None or self.marker.exists()
 
 
+class Retention(_Model):
+    """How much of pods that have finished is kept, whose owners do not delete them; the oldest go first.
+
+    :param seconds: every pod stays that long after its end, whatever the limits say.
+    :param pods: how many stay longer (as `--terminated-pod-gc-threshold` of kube-controller-manager).
+    :param megabytes: what those may take on the disk (logs, emptyDir volumes).
+    """
+
+    seconds: float = Field(default=3600.0, ge=0)
+    pods: int = Field(default=200, ge=0)
+    megabytes: int = Field(default=50, ge=0)
+
+
 class Config(_Model):
     """Everything the dev cluster is told.
 
@@ -73,6 +86,7 @@ class Config(_Model):
         paths in its command and environment instead; `auto` tries the first and takes the second where it is refused.
     :param namespaces: made at start beside `default` and `kube-system`.
     :param hidden: host paths that containers must not see (with `namespaces`); root, kubeconfig and this file always.
+    :param retention: what stays of finished pods.
     :param restart_backoff_s: first delay between restarts of a failing container; doubles up to five minutes.
     """
 
@@ -88,6 +102,7 @@ class Config(_Model):
     namespaces: list[str] = ["podium"]
     hidden: list[Path] = []
     restart_backoff_s: float = Field(default=10.0, gt=0)
+    retention: Retention = Retention()
 
     @field_validator("pod_network")
     @classmethod

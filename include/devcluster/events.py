@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import copy
-import datetime as dt
 import secrets
 
-from include.devcluster.objects import Object, name, namespace, now, parse_time, uid
+from include.devcluster.objects import Object, name, namespace, now, uid
 from include.devcluster.registry import Registry
 from include.devcluster.resources import EVENTS
 
-TIME_TO_LIVE = dt.timedelta(hours=1)
 MESSAGE_LIMIT = 1024
 
 
@@ -70,12 +68,3 @@ def _again(event: Object) -> Object:
     changed = copy.copy(event)
     changed |= {"count": (event.get("count") or 1) + 1, "lastTimestamp": now()}
     return changed
-
-
-def expire(registry: Registry) -> None:
-    """Forget events that are older than an hour, as a cluster does."""
-    oldest = dt.datetime.now(dt.UTC) - TIME_TO_LIVE
-    for event in registry.store.list(EVENTS.key):
-        seen = event.get("lastTimestamp") or event["metadata"]["creationTimestamp"]
-        if parse_time(seen) < oldest:
-            registry.delete(EVENTS, namespace(event), name(event))

@@ -1,4 +1,4 @@
-"""Garbage collection: dependents of deleted owners, the contents of deleted namespaces, old events."""
+"""Garbage collection: dependents of deleted owners, the contents of deleted namespaces."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import logging
 
-from include.devcluster import events
 from include.devcluster.admission import CLEAN_UP
 from include.devcluster.deletion import FOREGROUND, ORPHAN, DeleteOptions
 from include.devcluster.errors import ApiError
@@ -35,7 +34,6 @@ class GarbageCollector:
             try:
                 if self._round():
                     self._wake.set()  # it may have freed what the next round collects
-                events.expire(self._registry)
             except Exception:
                 log.exception("garbage collection")
             await asyncio.sleep(0)  # others get their turn

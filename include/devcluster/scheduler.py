@@ -6,7 +6,6 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from decimal import Decimal
 
 from include.devcluster import quantity
@@ -25,26 +24,23 @@ NOT_READY: Object = {"key": "node.kubernetes.io/not-ready", "effect": "NoSchedul
 _BLOCKING = ("NoSchedule", "NoExecute")
 
 
-@dataclass
 class NodeState:
-    """A node and the pods on it."""
+    """A node and the pods on it.
 
-    node: Object
-    pods: list[Object] = field(default_factory=list)
+    :ivar allocatable: what the node has for pods.
+    :ivar used: what its pods ask for.
+    """
 
-    @property
-    def allocatable(self) -> dict[str, Decimal]:
-        """What the node has for pods."""
-        return {key: quantity.parse(value) for key, value in (dig(self.node, "status.allocatable") or {}).items()}
+    def __init__(self, node: Object) -> None:
+        self.node, self.pods = node, list[Object]()
+        self.allocatable = {k: quantity.parse(v) for k, v in (dig(node, "status.allocatable") or {}).items()}
+        self.used: dict[str, Decimal] = {}
 
-    @property
-    def used(self) -> dict[str, Decimal]:
-        """What its pods ask for."""
-        total: dict[str, Decimal] = {}
-        for pod in self.pods:
-            for key, value in quantity.requests(pod).items():
-                total[key] = total.get(key, Decimal(0)) + value
-        return total
+    def add(self, pod: Object) -> None:
+        """Count a pod that is on the node."""
+        self.pods.append(pod)
+        for key, value in quantity.requests(pod).items():
+            self.used[key] = self.used.get(key, Decimal(0)) + value
 
     @property
     def taints(self) -> list[Object]:
@@ -95,10 +91,11 @@ class Scheduler:
         for pod in everything:
             own = pod["spec"].get("nodeName")
             if own in nodes and pod["status"]["phase"] not in ("Succeeded", "Failed"):
-                nodes[own].pods.append(pod)
+                nodes[own].add(pod)
         waiting.sort(key=lambda p: int(p["metadata"]["resourceVersion"]))
         uids = [uid(pod) for pod in waiting]
         self._queue = list(dict.fromkeys([*(u for u in self._queue if u in uids), *uids]))
+        self._said = {own: text for own, text in self._said.items() if own in uids}
         rank = {own: place for place, own in enumerate(self._queue)}
         waiting.sort(key=lambda p: (-(p["spec"].get("priority") or 0), rank[uid(p)]))
         for pod in waiting:
@@ -127,7 +124,7 @@ class Scheduler:
             return obj
 
         bound = self._registry.bind(pod, bind)
-        best.pods.append(bound)
+        best.add(bound)
         self._said.pop(uid(pod), None)
         self._recorder.event(bound, "Scheduled", f"Successfully assigned {namespace(pod)}/{name(pod)} to {chosen}")
 
@@ -215,10 +212,9 @@ def _term(term: Object, node: Object) -> bool:
 
 
 def _resources(pod: Object, state: NodeState) -> list[str]:
-    allocatable, used = state.allocatable, state.used
     missing = []
     for key, asked in quantity.requests(pod).items():
-        if asked and asked > allocatable.get(key, Decimal(0)) - used.get(key, Decimal(0)):
+        if asked and asked > state.allocatable.get(key, Decimal(0)) - state.used.get(key, Decimal(0)):
             missing.append("Too many pods" if key == "pods" else f"Insufficient {key}")
     return missing
 

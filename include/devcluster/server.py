@@ -27,6 +27,7 @@ from include.devcluster.logs import Logs
 from include.devcluster.objects import Object, name, now
 from include.devcluster.registry import Registry
 from include.devcluster.resources import DEFINITIONS, NAMESPACES, NODES, SERVICE_ACCOUNTS, Catalogue
+from include.devcluster.retention import Retainer
 from include.devcluster.scheduler import Scheduler
 from include.devcluster.store import Change, Store
 from include.devcluster.volumes import Volumes
@@ -65,7 +66,8 @@ async def serve(config: Config) -> None:
             "End what listens there, or choose another port."
         ) from error
     kubelet.start()
-    tasks = [asyncio.create_task(Scheduler(registry).run()), asyncio.create_task(GarbageCollector(registry).run())]
+    loops = (Scheduler(registry), GarbageCollector(registry), Retainer(registry, config.root, config.retention))
+    tasks = [asyncio.create_task(loop.run()) for loop in loops]
     write_kubeconfig(config, certificate)
     log.info("serving https://%s:%d, isolation %s, %d nodes", config.host, config.port, mode, len(config.nodes))
     await _asked_to_stop()

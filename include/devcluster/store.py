@@ -19,8 +19,11 @@ from typing import Literal
 from include.devcluster.errors import DevClusterError, gone
 from include.devcluster.objects import Object, name, namespace
 
-HISTORY = 2_000
+HISTORY = 10_000
 """Changes kept for watches to resume from; an older revision is answered with 410, as after a compaction."""
+
+HISTORY_BYTES = 16 << 20
+"""As many bytes of them (as JSON) at most: large objects leave room for fewer changes."""
 
 ChangeType = Literal["ADDED", "MODIFIED", "DELETED"]
 
@@ -34,42 +37,62 @@ CREATE TABLE IF NOT EXISTS changes (revision INTEGER PRIMARY KEY, type TEXT, res
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One committed change. `previous` is what the object was before, None when it is new (or not known)."""
+    """One committed change. `previous` is what the object was before, None when it is new (or not known).
+
+    :param size: bytes of the object as JSON.
+    """
 
     revision: int
     type: ChangeType
     resource: str
     object: Object
     previous: Object | None
+    size: int
 
 
 class Subscription:
-    """Changes of one resource from a revision on: iterate, or `close` to end it."""
+    """Changes of one resource from a revision on: iterate, or `close` to end it.
 
-    def __init__(self, store: Store, resource: str, backlog: list[Change]) -> None:
+    It holds a place in the history and no changes of its own, so that a reader who is slow costs no memory.
+    """
+
+    def __init__(self, store: Store, resource: str, since: int) -> None:
         self._store, self._resource = store, resource
-        self._queue: asyncio.Queue[Change] = asyncio.Queue()
-        for change in backlog:
-            self._queue.put_nowait(change)
-        store.listen(self._take)
+        self._seen, self._is_level = since, False
+        self._news = asyncio.Event()
+        store.listen(self._told)
 
-    def _take(self, change: Change) -> None:
+    def _told(self, change: Change) -> None:
         if change.resource == self._resource:
-            self._queue.put_nowait(change)
+            self._is_level = False
+            self._news.set()
+        elif self._is_level:
+            self._seen = change.revision
 
     async def next(self, at_most_s: float) -> Change | None:
-        """The next change, or None when none came within so many seconds."""
-        if not self._queue.empty():
-            return self._queue.get_nowait()
+        """The next change, or None when none came within so many seconds.
+
+        :raises ApiError: 410 when the history has moved past a reader who is too slow.
+        """
+        self._news.clear()
+        if (change := self._advance()) is not None or at_most_s <= 0:
+            return change
         try:
             async with asyncio.timeout(at_most_s):
-                return await self._queue.get()
+                await self._news.wait()
         except TimeoutError:
             return None
+        return self._advance()
+
+    def _advance(self) -> Change | None:
+        change = self._store.following(self._resource, self._seen)
+        self._seen = change.revision if change else self._store.revision
+        self._is_level = change is None
+        return change
 
     def close(self) -> None:
         """End the subscription."""
-        self._store.unlisten(self._take)
+        self._store.unlisten(self._told)
 
 
 class Store:
@@ -91,25 +114,33 @@ class Store:
         try:
             self._db = sqlite3.connect(path, isolation_level=None)
             self._db.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;" + _SCHEMA)
+            self._shrink()
             self._load()
         except sqlite3.Error as error:
             raise DevClusterError(f"{path}: {error}. Remove {folder} to start with an empty cluster.") from error
         path.chmod(0o600)
         self._listeners: list[Callable[[Change], None]] = []
 
+    def _shrink(self) -> None:
+        """Give back to the disk what objects of former days have left empty; in between it is used again."""
+        (pages,), (free,) = (self._db.execute(f"PRAGMA {what}").fetchone() for what in ("page_count", "freelist_count"))
+        if free > pages // 2:
+            self._db.execute("VACUUM")
+
     def _load(self) -> None:
         self._objects: dict[str, dict[tuple[str, str], Object]] = {}
         for resource, space, own, body in self._db.execute("SELECT resource, namespace, name, body FROM objects"):
             self._objects.setdefault(resource, {})[space, own] = json.loads(body)
-        self._history: deque[Change] = deque(maxlen=HISTORY)
-        self.revision, last = 0, dict[tuple[str, str, str], Object]()
+        self._history: deque[Change] = deque()
+        self._history_bytes = self._stale_bytes = self._oldest = self.revision = 0
+        last = dict[tuple[str, str, str], Object]()
         for revision, kind, resource, body in self._db.execute("SELECT * FROM changes ORDER BY revision"):
             obj = json.loads(body)
             key = (resource, namespace(obj), name(obj))
-            self._history.append(Change(revision, kind, resource, obj, last.get(key)))
+            if not self._history:
+                self._oldest = revision - 1
+            self._remember(Change(revision, kind, resource, obj, last.get(key), len(body)))
             last[key] = obj
-            self.revision = revision
-        self._oldest = self._history[0].revision - 1 if self._history else 0
 
     def get(self, resource: str, space: str, own: str) -> Object | None:
         """One object, which is shared: do not change it."""
@@ -138,7 +169,7 @@ class Store:
             self._db.execute("REPLACE INTO objects VALUES (?, ?, ?, ?)", (resource, *key, body))
             self._record(revision, kind, resource, body)
         self._objects.setdefault(resource, {})[key] = obj
-        self._tell(Change(revision, kind, resource, obj, previous))
+        self._tell(Change(revision, kind, resource, obj, previous, len(body)))
         return obj
 
     def remove(self, resource: str, obj: Object) -> Object:
@@ -147,11 +178,12 @@ class Store:
         previous = self._objects[resource][key]
         revision = self.revision + 1
         last = {**obj, "metadata": {**obj["metadata"], "resourceVersion": str(revision)}}
+        body = json.dumps(last, separators=(",", ":"))
         with self._transaction():
             self._db.execute("DELETE FROM objects WHERE resource=? AND namespace=? AND name=?", (resource, *key))
-            self._record(revision, "DELETED", resource, json.dumps(last, separators=(",", ":")))
+            self._record(revision, "DELETED", resource, body)
         del self._objects[resource][key]
-        self._tell(Change(revision, "DELETED", resource, last, previous))
+        self._tell(Change(revision, "DELETED", resource, last, previous, len(body)))
         return last
 
     def _transaction(self) -> sqlite3.Connection:
@@ -160,14 +192,22 @@ class Store:
 
     def _record(self, revision: int, kind: ChangeType, resource: str, body: str) -> None:
         self._db.execute("INSERT INTO changes VALUES (?, ?, ?, ?)", (revision, kind, resource, body))
-        if revision % 500 == 0:
-            self._db.execute("DELETE FROM changes WHERE revision <= ?", (revision - HISTORY,))
+        if self._stale_bytes > HISTORY_BYTES // 4:
+            self._db.execute("DELETE FROM changes WHERE revision <= ?", (self._oldest,))
+            self._stale_bytes = 0
 
-    def _tell(self, change: Change) -> None:
-        if len(self._history) == HISTORY:
-            self._oldest = self._history[0].revision
+    def _remember(self, change: Change) -> None:
         self.revision = change.revision
         self._history.append(change)
+        self._history_bytes += change.size
+        while len(self._history) > HISTORY or (self._history_bytes > HISTORY_BYTES and len(self._history) > 1):
+            forgotten = self._history.popleft()
+            self._history_bytes -= forgotten.size
+            self._stale_bytes += forgotten.size
+            self._oldest = forgotten.revision
+
+    def _tell(self, change: Change) -> None:
+        self._remember(change)
         for listener in list(self._listeners):
             listener(change)
 
@@ -184,11 +224,23 @@ class Store:
 
         :raises ApiError: 410 when the history no longer reaches back to `since`.
         """
-        if since is None:
-            return Subscription(self, resource, [])
+        since = self.revision if since is None else since
         if since < self._oldest:
             raise gone(since, self._oldest)
-        return Subscription(self, resource, [c for c in self._history if c.revision > since and c.resource == resource])
+        return Subscription(self, resource, since)
+
+    def following(self, resource: str, since: int) -> Change | None:
+        """The first change of a resource after a revision, None when there is none yet.
+
+        :raises ApiError: 410 when the history no longer reaches back to `since`.
+        """
+        if since < self._oldest:
+            raise gone(since, self._oldest)
+        # Every change has a revision of its own: the place of one follows from it.
+        for place in range(since - self._oldest, len(self._history)):
+            if self._history[place].resource == resource:
+                return self._history[place]
+        return None
 
     def close(self) -> None:
         """Let go of the folder."""

@@ -53,13 +53,17 @@ async def serve(
             await send("ADDED", render(obj))
         if initial and bookmarks:
             await send("BOOKMARK", _bookmark(resource, first, {"k8s.io/initial-events-end": "true"}))
+        marked = time.monotonic()
         while (left := deadline - time.monotonic()) > 0:
             change = await subscription.next(min(left, BOOKMARK_S))
-            if change is None:
-                if bookmarks:
-                    await send("BOOKMARK", _bookmark(resource, store.revision))
-            elif event := _seen(change, space, selection):
+            if change is not None and (event := _seen(change, space, selection)):
                 await send(event, render(_stamped(change)))
+            elif bookmarks and time.monotonic() - marked >= BOOKMARK_S:
+                # What others see may be all that happens: the client must not fall behind the history.
+                await send("BOOKMARK", _bookmark(resource, change.revision if change else store.revision))
+                marked = time.monotonic()
+    except ApiError as error:  # the client reads so slowly that the history has moved past it
+        await send("ERROR", error.status())
     except (ConnectionResetError, asyncio.CancelledError):
         return response  # the client is gone, or the server ends
     finally:

@@ -29,6 +29,83 @@ def test_history_is_bounded_and_says_when_it_is_too_short(tmp_path: Path, monkey
     store.close()
 
 
+def test_large_objects_leave_room_for_fewer_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "HISTORY_BYTES", 100_000)
+    store = Store(tmp_path)
+    for _ in range(600):
+        store.put("configmaps", {"metadata": {"name": "large", "namespace": "a"}, "data": {"text": "x" * 10_000}})
+    store.subscribe("configmaps", 591).close()
+    with pytest.raises(ApiError, match="too old resource version"):
+        store.subscribe("configmaps", 580)
+    store.close()
+    # On the disk too: 600 of them would take 6 MB.
+    assert sum(path.stat().st_size for path in tmp_path.iterdir()) < 3_000_000
+
+
+def test_what_objects_leave_empty_is_given_back_at_the_next_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "HISTORY_BYTES", 100_000)
+    store = Store(tmp_path)
+    for index in range(300):
+        store.put("pods", {"metadata": {"name": f"pod-{index}", "namespace": "a"}, "text": "x" * 10_000})
+    for obj in store.list("pods"):
+        store.remove("pods", {"metadata": {**obj["metadata"], "text": None}})
+    for index in range(500):
+        put(store, f"pod-{index % 7}")
+    store.close()
+    before = (tmp_path / "objects.db").stat().st_size
+    again = Store(tmp_path)
+    assert len(again.list("pods")) == 7
+    again.close()
+    assert (tmp_path / "objects.db").stat().st_size < before / 2
+
+
+def test_a_slow_reader_misses_nothing_or_is_told_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import asyncio
+
+    monkeypatch.setattr(module, "HISTORY", 100)
+
+    async def read() -> None:
+        store = Store(tmp_path)
+        slow, idle = store.subscribe("pods"), store.subscribe("secrets")
+        for _ in range(100):
+            put(store, "pod")
+        seen = [await slow.next(0) for _ in range(100)]
+        assert [change.revision for change in seen if change] == list(range(1, 101))
+        assert await slow.next(0) is None
+        assert await idle.next(0) is None
+        for _ in range(101):
+            put(store, "pod")
+        with pytest.raises(ApiError) as caught:
+            await slow.next(0)
+        assert caught.value.code == 410
+        # Who waits for other things is not slow, however much has happened.
+        assert await idle.next(0) is None
+        store.close()
+
+    asyncio.run(read())
+
+
+def test_what_happens_to_others_hides_nothing(tmp_path: Path) -> None:
+    import asyncio
+
+    async def read() -> None:
+        store = Store(tmp_path)
+        reader = store.subscribe("pods")
+        assert await reader.next(0) is None
+        waiting = asyncio.create_task(reader.next(30))
+        await asyncio.sleep(0)
+        put(store, "pod")
+        store.put("secrets", {"metadata": {"name": "other", "namespace": "a"}})
+        change = await waiting
+        assert change is not None
+        assert change.object["metadata"]["name"] == "pod"
+        store.close()
+
+    asyncio.run(read())
+
+
 async def drain(store: Store, since: int) -> list[tuple[str, int]]:
     subscription = store.subscribe("pods", since)
     seen = []

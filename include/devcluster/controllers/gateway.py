@@ -32,30 +32,8 @@ ROUTE_TYPE = f"{TYPES}.config.route.v3.RouteConfiguration"
 HTTP_OPTIONS = f"{TYPES}.extensions.upstreams.http.v3.HttpProtocolOptions"
 
 LATENCY_BUCKETS_MS = [
-    1,
-    2,
-    3,
-    5,
-    7,
-    10,
-    15,
-    20,
-    25,
-    30,
-    40,
-    50,
-    60,
-    75,
-    100,
-    150,
-    200,
-    300,
-    500,
-    1000,
-    2500,
-    5000,
-    10000,
-]
+    1, 2, 3, 5, 7, 10, 15, 20, 25, 30, 40, 50, 60, 75, 100, 150, 200, 300, 500, 1000, 2500, 5000, 10000,
+]  # fmt: skip
 CONNECT_TIMEOUT = "1s"
 REQUEST_TIMEOUT = "60s"
 UPSTREAM_IDLE_TIMEOUT = "3s"

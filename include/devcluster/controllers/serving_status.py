@@ -10,7 +10,8 @@ import datetime as dt
 from collections.abc import Sequence
 
 from include.devcluster.controllers.objects import Manifest, to_rfc3339
-from include.devcluster.controllers.predictors import Pods, Predictor, Trouble
+from include.devcluster.controllers.predictor_pods import Pods, Trouble
+from include.devcluster.controllers.predictors import Predictor
 
 
 def status_of(

@@ -49,7 +49,7 @@ def services(platform: Platform) -> list[Service]:
 
 def environment(platform: Platform) -> dict[str, str]:
     """What Airflow's processes have beside what every service has."""
-    settings = airflow_environment(platform.settings, platform.paths.home, _credentials(platform))
+    settings = airflow_environment(platform.settings, platform.paths.home, credentials(platform))
     return settings | {"PATH": f"{platform.environments.airflow.bin}:/usr/bin:/bin"}
 
 
@@ -58,7 +58,7 @@ def migrate(platform: Platform) -> None:
 
     :raises ServiceError: that failed.
     """
-    prepare_folders(platform.paths.home, _credentials(platform))
+    prepare_folders(platform.paths.home, credentials(platform))
     stamp, done = _stamp(platform), platform.paths.data / "airflow-database.stamp"
     if done.is_file() and done.read_text() == stamp:
         return
@@ -112,7 +112,8 @@ def _component(port: int, process: str) -> Check:
     return check
 
 
-def _credentials(platform: Platform) -> AirflowCredentials:
+def credentials(platform: Platform) -> AirflowCredentials:
+    """Those of the platform that Airflow gets."""
     own = platform.credentials
     return AirflowCredentials(
         postgres_user="airflow",

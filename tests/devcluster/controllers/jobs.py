@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from include.devcluster.controllers.mpi_job import is_finished
+from include.devcluster.controllers.mpi_status import is_finished
 from include.devcluster.controllers.objects import Manifest
 from tests.devcluster.controllers.cluster import Cluster
 

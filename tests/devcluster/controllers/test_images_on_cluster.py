@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from include.devcluster.controllers.mpi_job import MPI_JOBS, is_finished
+from include.devcluster.controllers.mpi_job import MPI_JOBS
+from include.devcluster.controllers.mpi_status import is_finished
 from include.devcluster.controllers.objects import Manifest
-from include.devcluster.controllers.spark_application import SPARK_APPLICATIONS, state_of
+from include.devcluster.controllers.spark_application import SPARK_APPLICATIONS
+from include.devcluster.controllers.spark_states import state_of
 from tests.devcluster.controllers.cluster import Cluster
 from tests.devcluster.controllers.support import image_environment, wait_for
 

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from include.devcluster.controllers import mpi_pods
-from include.devcluster.controllers.mpi_job import is_finished, plan
+from include.devcluster.controllers.mpi_plan import plan
+from include.devcluster.controllers.mpi_status import is_finished
 
 NOW = dt.datetime(2026, 1, 2, 3, 4, 5, tzinfo=dt.UTC)
 

@@ -9,7 +9,8 @@ import pytest
 
 from include.devcluster.controllers.mpi_job import MPI_JOBS
 from include.devcluster.controllers.objects import PODS, Manifest, phase
-from include.devcluster.controllers.spark_application import SPARK_APPLICATIONS, state_of
+from include.devcluster.controllers.spark_application import SPARK_APPLICATIONS
+from include.devcluster.controllers.spark_states import state_of
 from tests.devcluster.controllers.cluster import Cluster
 from tests.devcluster.controllers.jobs import end_of, finished, mpi_job
 from tests.devcluster.controllers.support import wait_for

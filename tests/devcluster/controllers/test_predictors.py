@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from include.devcluster.controllers.gateway import Endpoint
-from include.devcluster.controllers.inference_service import backends_of
-from include.devcluster.controllers.predictors import InvalidSpecError, pod_manifest, predictors_of, sort_pods
+from include.devcluster.controllers.predictor_pods import sort_pods
+from include.devcluster.controllers.predictors import InvalidSpecError, pod_manifest, predictors_of
+from include.devcluster.controllers.serving_backends import backends_of
 from include.devcluster.controllers.serving_status import invalid_status, status_of
 
 NOW = dt.datetime(2026, 1, 2, 3, 4, 5, tzinfo=dt.UTC)

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from include.devcluster.controllers.spark_application import next_step, submission_id
 from include.devcluster.controllers.spark_driver import driver_pod, memory_mib, submit_arguments
+from include.devcluster.controllers.spark_states import next_step, submission_id
 
 NOW = dt.datetime(2026, 1, 2, 3, 4, 5, tzinfo=dt.UTC)
 UID = "6f1c1c1e-0000-4000-8000-000000000001"
