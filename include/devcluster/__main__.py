@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 
 from include.devcluster.config import load
+from include.devcluster.core.errors import DevClusterError
 from include.devcluster.drain import drain
-from include.devcluster.errors import DevClusterError
 from include.devcluster.server import serve
 
 

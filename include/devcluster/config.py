@@ -9,7 +9,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from include.devcluster.errors import DevClusterError
+from include.devcluster.core.errors import DevClusterError
 
 
 class _Model(BaseModel):

@@ -6,13 +6,13 @@ import asyncio
 import contextlib
 import logging
 
-from include.devcluster.admission import CLEAN_UP
-from include.devcluster.deletion import FOREGROUND, ORPHAN, DeleteOptions
-from include.devcluster.errors import ApiError
-from include.devcluster.objects import Object, name, namespace, uid
-from include.devcluster.registry import Registry
-from include.devcluster.resources import DEFINITIONS, NAMESPACES, Resource
-from include.devcluster.store import Change
+from include.devcluster.core.deletion import FOREGROUND, ORPHAN, DeleteOptions
+from include.devcluster.core.errors import ApiError
+from include.devcluster.core.objects import Object, name, namespace, uid
+from include.devcluster.core.registry import Registry
+from include.devcluster.core.resources import DEFINITIONS, NAMESPACES, Resource
+from include.devcluster.core.store import Change
+from include.devcluster.protocol.admission import CLEAN_UP
 
 log = logging.getLogger(__name__)
 

@@ -9,10 +9,10 @@ import os
 from pathlib import Path
 
 from include.devcluster.config import Retention
-from include.devcluster.deletion import DeleteOptions
-from include.devcluster.objects import Object, dig, name, namespace, parse_time, uid
-from include.devcluster.registry import Registry
-from include.devcluster.resources import EVENTS, PODS
+from include.devcluster.core.deletion import DeleteOptions
+from include.devcluster.core.objects import Object, dig, name, namespace, parse_time, uid
+from include.devcluster.core.registry import Registry
+from include.devcluster.core.resources import EVENTS, PODS
 
 log = logging.getLogger(__name__)
 

@@ -14,23 +14,24 @@ from pathlib import Path
 import yaml
 from aiohttp import web
 
-from include.devcluster import patch, tls
-from include.devcluster.api import Api
+from include.devcluster import tls
 from include.devcluster.config import Config, Node
-from include.devcluster.discovery import VERSION
-from include.devcluster.errors import DevClusterError
-from include.devcluster.exec import Exec
+from include.devcluster.core.api import Api
+from include.devcluster.core.errors import DevClusterError
+from include.devcluster.core.kubelet import Kubelet
+from include.devcluster.core.objects import Object, name, now
+from include.devcluster.core.registry import Registry
+from include.devcluster.core.resources import DEFINITIONS, NAMESPACES, NODES, SERVICE_ACCOUNTS, Catalogue
+from include.devcluster.core.scheduler import Scheduler
+from include.devcluster.core.store import Change, Store
 from include.devcluster.garbage import GarbageCollector
-from include.devcluster.isolation import Isolation, choose
-from include.devcluster.kubelet import Kubelet
-from include.devcluster.logs import Logs
-from include.devcluster.objects import Object, name, now
-from include.devcluster.registry import Registry
-from include.devcluster.resources import DEFINITIONS, NAMESPACES, NODES, SERVICE_ACCOUNTS, Catalogue
+from include.devcluster.node.exec import Exec
+from include.devcluster.node.isolation import Isolation, choose
+from include.devcluster.node.logs import Logs
+from include.devcluster.node.volumes import Volumes
+from include.devcluster.protocol import patch
+from include.devcluster.protocol.discovery import VERSION
 from include.devcluster.retention import Retainer
-from include.devcluster.scheduler import Scheduler
-from include.devcluster.store import Change, Store
-from include.devcluster.volumes import Volumes
 
 log = logging.getLogger(__name__)
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from include.devcluster import json_patch, managed, patch
-from include.devcluster.errors import ApiError
+from include.devcluster.core.errors import ApiError
+from include.devcluster.protocol import json_patch, managed, patch
 
 pytestmark = pytest.mark.dev_only
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from include.devcluster.config import Retention
-from include.devcluster.objects import Object, name, timestamp
-from include.devcluster.registry import Registry
-from include.devcluster.resources import EVENTS, NAMESPACES, PODS, SERVICE_ACCOUNTS, Catalogue
+from include.devcluster.core.objects import Object, name, timestamp
+from include.devcluster.core.registry import Registry
+from include.devcluster.core.resources import EVENTS, NAMESPACES, PODS, SERVICE_ACCOUNTS, Catalogue
+from include.devcluster.core.store import Store
 from include.devcluster.retention import Retainer
-from include.devcluster.store import Store
 
 pytestmark = pytest.mark.dev_only
 

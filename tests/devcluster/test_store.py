@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from include.devcluster import store as module
-from include.devcluster.errors import ApiError, DevClusterError
-from include.devcluster.store import Store
+from include.devcluster.core import store as module
+from include.devcluster.core.errors import ApiError, DevClusterError
+from include.devcluster.core.store import Store
 
 pytestmark = pytest.mark.dev_only
 

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from include.devcluster.objects import Object
+from include.devcluster.core.objects import Object
 from include.devcluster.runtime.shim import KILL, Spec, rfc3339
 
 CHECKOUT = Path(__file__).resolve().parents[3]

@@ -1,0 +1,99 @@
+"""JSON patch (RFC 6902) with JSON pointers (RFC 6901)."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+from include.devcluster.core.errors import ApiError, bad_request
+from include.devcluster.core.objects import Object
+
+
+def apply(obj: Object, operations: Any) -> Object:
+    """A copy of the object with the operations done, all or none.
+
+    :raises ApiError: 422 when an operation cannot be done, 400 when it is none.
+    """
+    if not isinstance(operations, list):
+        raise bad_request("error decoding patch: a JSON patch is a list of operations")
+    document: Any = copy.deepcopy(obj)
+    for operation in operations:
+        document = _apply(document, operation)
+    if not isinstance(document, dict):
+        raise _impossible("the document is no object any more")
+    return document
+
+
+def _apply(document: Any, operation: Any) -> Any:
+    try:
+        kind, path = operation["op"], _steps(operation["path"])
+        source = _steps(operation["from"]) if kind in ("move", "copy") else []
+        value = operation["value"] if kind in ("add", "replace", "test") else None
+    except (KeyError, TypeError) as error:
+        raise bad_request(f"error decoding patch: {error} is missing in {operation}") from error
+    match kind:
+        case "test":
+            if _get(document, path) != value:
+                raise _impossible(f"testing value {operation['path']} failed")
+            return document
+        case "remove":
+            return _remove(document, path)
+        case "add":
+            return _add(document, path, copy.deepcopy(value))
+        case "replace":
+            return _add(_remove(document, path), path, copy.deepcopy(value)) if path else copy.deepcopy(value)
+        case "move":
+            value = _get(document, source)
+            return _add(_remove(document, source), path, value)
+        case "copy":
+            return _add(document, path, copy.deepcopy(_get(document, source)))
+    raise bad_request(f"error decoding patch: unexpected kind: {kind}")
+
+
+def _steps(pointer: str) -> list[str]:
+    if pointer and not pointer.startswith("/"):
+        raise bad_request(f"error decoding patch: {pointer!r} is not a JSON pointer")
+    return [step.replace("~1", "/").replace("~0", "~") for step in pointer.split("/")[1:]]
+
+
+def _get(document: Any, path: list[str]) -> Any:
+    for step in path:
+        if isinstance(document, list):
+            document = document[_index(document, step, len(document) - 1)]
+        elif isinstance(document, dict) and step in document:
+            document = document[step]
+        else:
+            raise _impossible(f"the path /{'/'.join(path)} does not exist")
+    return document
+
+
+def _add(document: Any, path: list[str], value: Any) -> Any:
+    if not path:
+        return value
+    parent, last = _get(document, path[:-1]), path[-1]
+    if isinstance(parent, list):
+        parent.insert(len(parent) if last == "-" else _index(parent, last, len(parent)), value)
+    elif isinstance(parent, dict):
+        parent[last] = value
+    else:
+        raise _impossible(f"/{'/'.join(path[:-1])} is neither an object nor a list")
+    return document
+
+
+def _remove(document: Any, path: list[str]) -> Any:
+    _get(document, path)
+    if not path:
+        raise _impossible("the whole document cannot be removed")
+    parent, last = _get(document, path[:-1]), path[-1]
+    del parent[_index(parent, last, len(parent) - 1) if isinstance(parent, list) else last]
+    return document
+
+
+def _index(items: list[Any], step: str, highest: int) -> int:
+    if not step.isdigit() or int(step) > highest:
+        raise _impossible(f"{step} is no index of a list of {len(items)}")
+    return int(step)
+
+
+def _impossible(message: str) -> ApiError:
+    return ApiError(422, "Invalid", f"the server rejected our request due to an error in our request: {message}")
