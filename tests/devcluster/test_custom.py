@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 from collections.abc import Iterator
 
@@ -186,6 +187,24 @@ def test_kubectl_shows_its_columns(cluster: Cluster, widgets: str, name: str) ->
     assert lines[0].split() == ["NAME", "SIZE", "STATE"]
     assert lines[1].split() == [name, "7", "True"]
     assert "kind: Widget" in cluster.kubectl("get", f"w{GROUP[:4]}", name, "-o", "yaml")
+
+
+def test_kubectl_explains_it(cluster: Cluster, widgets: str) -> None:
+    def said() -> str:
+        return cluster.kubectl("explain", f"widgets.{GROUP}", "--recursive", check=False)
+
+    # A real server works its documents out in the background.
+    text = eventually(lambda: said() if "KIND:       Widget" in said() else "")
+    assert f"GROUP:      {GROUP}" in text
+    for field in ("apiVersion\t<string>", "metadata\t<ObjectMeta>", "size\t<integer>", "name\t<string> -required-"):
+        assert field in text, text
+
+
+def test_kubectl_refuses_unknown_fields_of_it(cluster: Cluster, widgets: str, name: str) -> None:
+    body = {"apiVersion": f"{GROUP}/v1", "kind": "Widget", "metadata": {"name": name}}
+    said = cluster.kubectl("create", "-f", "-", stdin=json.dumps({**body, "spec": {"seize": 7}}), check=False)
+    assert 'strict decoding error: unknown field "spec.seize"' in said
+    cluster.kubectl("create", "-f", "-", stdin=json.dumps({**body, "spec": {"free": {"any": 1}}}))
 
 
 def test_a_definition_that_goes_takes_its_kind_along(cluster: Cluster) -> None:

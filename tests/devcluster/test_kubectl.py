@@ -165,6 +165,36 @@ def test_a_typing_error_in_a_manifest_is_caught(cluster: Cluster, name: str, tmp
     assert 'no matches for kind "Wonder"' in cluster.kubectl("apply", "-f", write(tmp_path, body), check=False)
 
 
+def test_a_misspelt_field_is_refused(cluster: Cluster, name: str, tmp_path: Path) -> None:
+    pod = cluster.manifest(name, container={"imagePullPolice": "Always"}, nodeSelecter={"a": "b"})
+    said = cluster.kubectl("apply", "-f", write(tmp_path, pod), check=False)
+    assert "strict decoding error" in said
+    assert 'unknown field "spec.containers[0].imagePullPolice"' in said
+    assert 'unknown field "spec.nodeSelecter"' in said
+    assert cluster.gone(name)
+    body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "date": {"a": "1"}}
+    assert 'unknown field "date"' in cluster.kubectl("create", "-f", write(tmp_path, body), check=False)
+    assert f"configmap/{name} created" in cluster.kubectl("create", "--validate=ignore", "-f", write(tmp_path, body))
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("pods", ["KIND:       Pod", "VERSION:    v1", "spec\t<PodSpec>", "status\t<PodStatus>"]),
+        (
+            "pod.spec.containers",
+            ["FIELD: containers", "image\t<string>", "volumeMounts\t<[]VolumeMount>", "-required-"],
+        ),
+        ("configmap.data", ["FIELD: data <map[string]string>", "Data contains the configuration data"]),
+        ("leases.spec", ["GROUP:      coordination.k8s.io", "holderIdentity\t<string>"]),
+        ("crd.spec", ["GROUP:      apiextensions.k8s.io", "versions\t<[]CustomResourceDefinitionVersion>"]),
+    ],
+)
+def test_explain(cluster: Cluster, path: str, words: list[str]) -> None:
+    said = cluster.kubectl("explain", path)
+    assert [word for word in words if word not in said] == [], said
+
+
 def test_what_there_is(cluster: Cluster) -> None:
     text = cluster.kubectl("api-resources", "-o", "name")
     assert {"pods", "configmaps", "customresourcedefinitions.apiextensions.k8s.io"} <= set(text.split())

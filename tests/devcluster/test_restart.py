@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import copy
 import os
+import random
 import signal
 import subprocess
 import threading
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
+from kubernetes.client.exceptions import ApiException
+from urllib3.exceptions import MaxRetryError, ProtocolError
 
 from tests.devcluster.cluster import Cluster, eventually
 from tests.devcluster.server import CHECKOUT, PYTHON, DevCluster
@@ -172,6 +177,46 @@ def test_what_a_client_has_seen_is_never_lost(server: DevCluster, own: Cluster) 
     found = {i.metadata.name for i in own.core.list_namespaced_config_map("podium").items}
     assert set(written) <= found
     assert len(found) <= len(written) + 1
+
+
+def test_a_server_killed_at_any_moment_runs_every_pod_once(server: DevCluster, own: Cluster, tmp_path: Path) -> None:
+    """Pods are asked for without pause while the server is killed again and again, wherever it is at that moment."""
+    moments, count = random.Random(7), 12
+    ran = tmp_path / "ran"
+    ran.mkdir()
+    volume = {
+        "volumes": [{"name": "ran", "hostPath": {"path": str(ran)}}],
+        "container": {"volumeMounts": [{"name": "ran", "mountPath": "/ran"}]},
+    }
+    accepted = 0
+
+    def ask() -> None:
+        nonlocal accepted
+        while accepted < count:
+            work = f"echo run >> /ran/{accepted}; for i in 1 2 3 4 5; do echo $i; sleep 0.1; done; exit {accepted % 3}"
+            try:
+                own.start(f"pod-{accepted}", work, **copy.deepcopy(volume))
+            except ApiException as error:
+                if error.status != 409:  # else it was accepted, and the answer was lost
+                    raise
+            except (MaxRetryError, ProtocolError):
+                continue  # the server is dead: ask again
+            accepted += 1
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    for reached in (1, 4, 6, 9):
+        eventually(partial(lambda least: accepted >= least, reached))
+        asking.join(moments.uniform(0, 0.5))
+        server.kill()
+        server.start()
+    asking.join(60)
+    for index in range(count):
+        pod = own.wait(f"pod-{index}", "Succeeded", "Failed")
+        done = pod.status.container_statuses[0].state.terminated
+        assert (done.exit_code, pod.status.container_statuses[0].restart_count) == (index % 3, 0), done
+        assert own.log(f"pod-{index}").split() == ["1", "2", "3", "4", "5"]
+        assert (ran / str(index)).read_text() == "run\n"
 
 
 def test_a_second_server_on_the_same_folder_is_refused(server: DevCluster) -> None:

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-import json
 import logging
+from collections.abc import Callable
 from typing import Any
 
-import yaml
 from aiohttp import web
 
 from include.devcluster.core import errors, watch
-from include.devcluster.core.deletion import DeleteOptions
 from include.devcluster.core.errors import ApiError
 from include.devcluster.core.objects import Object, condition, dig, namespace, uid
 from include.devcluster.core.registry import Author, Registry
 from include.devcluster.core.resources import NAMESPACES, PODS
 from include.devcluster.node.exec import Exec
 from include.devcluster.node.logs import Logs
-from include.devcluster.protocol import discovery, json_patch, managed, patch, protobuf
+from include.devcluster.protocol import discovery, json_patch, managed, openapi, patch, requests
 from include.devcluster.protocol.render import Renderer, Target, page, send
 from include.devcluster.protocol.selectors import Selection
 
@@ -74,6 +72,11 @@ class Api:
             return web.Response(
                 body=discovery.openapi_v2(), content_type="application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
             )
+        if steps[:2] == ["openapi", "v3"]:
+            found = await asyncio.to_thread(openapi.answer, tuple(self._registry.catalogue), steps[2:])
+            if found is None:
+                raise errors.unknown_path()
+            return send(found)
         if document := self._document(steps):
             return send(document)
         target = self._target(steps)
@@ -99,12 +102,6 @@ class Api:
                 return discovery.group(group, catalogue.groups()[group])
             case ["apis", group, version]:
                 return discovery.resources(catalogue, group, version)
-            case ["openapi", "v3"]:
-                return discovery.openapi_index(catalogue)
-            case ["openapi", "v3", "api", version]:
-                return discovery.openapi(catalogue, "", version)
-            case ["openapi", "v3", "apis", group, version]:
-                return discovery.openapi(catalogue, group, version)
         return None
 
     def _target(self, steps: list[str]) -> Target:
@@ -148,7 +145,7 @@ class Api:
                 raise ApiError(
                     405, "MethodNotAllowed", "the server does not allow this method on the requested resource"
                 )
-            options = _delete_options(await _body(request), request)
+            options = requests.delete_options(await requests.body(request), request)
             found = [o for o in store.list(resource.key, space) if o in selection]
             for obj in found:
                 self._registry.delete(resource, namespace(obj), obj["metadata"]["name"], options)
@@ -156,12 +153,13 @@ class Api:
         raise ApiError(405, "MethodNotAllowed", "the server does not allow this method on the requested resource")
 
     async def _create(self, request: web.Request, target: Target) -> web.StreamResponse:
-        obj = await _body(request)
+        obj = await requests.body(request)
         if not isinstance(obj, dict):
             raise errors.bad_request("the body of the request is not an object")
         if target.resource.namespaced and target.space is None:
             raise errors.unknown_path()
-        _check_version(obj, target)
+        requests.check_version(obj, target)
+        obj = (await requests.strictness(request, target))(obj)
         dry = "dryRun" in request.query
         created = self._registry.create(target.resource, target.space or "", obj, _author(request), dry_run=dry)
         if target.resource is PODS and not dry:
@@ -196,45 +194,49 @@ class Api:
             case "GET":
                 return Renderer(request, target).one(registry.get(resource, target.space or "", target.name))
             case "PUT":
-                body = await _body(request)
-                _check_version(body, target)
+                body = await requests.body(request)
+                requests.check_version(body, target)
                 if resource.custom and not dig(body, "metadata.resourceVersion"):
                     raise errors.invalid(
                         resource.kind, target.name,
                         ("metadata.resourceVersion", "Invalid value: 0x0: must be specified for an update"),
                     )  # fmt: skip
-                return self._write(request, target, lambda _: body)
+                return await self._write(request, target, lambda _: body)
             case "PATCH":
                 return await self._patch(request, target)
             case "DELETE":
-                options = _delete_options(await _body(request), request)
+                options = requests.delete_options(await requests.body(request), request)
                 obj, is_gone = registry.delete(resource, target.space or "", target.name, options)
                 if is_gone and resource is not PODS:
                     return send(errors.success(resource.plural, resource.group, target.name, uid(obj)))
                 return Renderer(request, target).one(obj)
         raise ApiError(405, "MethodNotAllowed", "the server does not allow this method on the requested resource")
 
-    def _write(self, request: web.Request, target: Target, change: Any, operation: str = "Update") -> web.Response:
+    async def _write(
+        self, request: web.Request, target: Target, change: Callable[[Object], Object], operation: str = "Update"
+    ) -> web.Response:
+        checked = await requests.strictness(request, target)
         obj = self._registry.update(
-            target.resource, target.space or "", target.name, change, _author(request, operation),
+            target.resource, target.space or "", target.name, lambda old: checked(change(old)),
+            _author(request, operation),
             subresource=target.subresource, dry_run="dryRun" in request.query,
         )  # fmt: skip
         return Renderer(request, target).one(obj)
 
     async def _patch(self, request: web.Request, target: Target) -> web.StreamResponse:
-        body = await _body(request)
+        body = await requests.body(request)
         match request.content_type:
             case "application/json-patch+json":
-                return self._write(request, target, lambda obj: json_patch.apply(obj, body))
+                return await self._write(request, target, lambda obj: json_patch.apply(obj, body))
             case "application/merge-patch+json":
-                return self._write(request, target, lambda obj: patch.merge(obj, body))
+                return await self._write(request, target, lambda obj: patch.merge(obj, body))
             case "application/strategic-merge-patch+json" if not target.resource.custom:
-                return self._write(request, target, lambda obj: patch.strategic(obj, body))
+                return await self._write(request, target, lambda obj: patch.strategic(obj, body))
             case "application/apply-patch+yaml":
-                return self._apply(request, target, body)
+                return await self._apply(request, target, body)
         raise errors.unsupported_media(_PATCHES)
 
-    def _apply(self, request: web.Request, target: Target, config: Any) -> web.StreamResponse:
+    async def _apply(self, request: web.Request, target: Target, config: Any) -> web.StreamResponse:
         """Server-side apply, which creates what is not there."""
         manager = request.query.get("fieldManager")
         if not manager:
@@ -245,7 +247,7 @@ class Api:
             )
         if not isinstance(config, dict) or not config.get("apiVersion") or not config.get("kind"):
             raise errors.bad_request("invalid object type: apiVersion and kind must be set in an apply configuration")
-        _check_version(config, target)
+        requests.check_version(config, target)
         meta = config.setdefault("metadata", {})
         if meta.get("managedFields"):
             raise errors.bad_request("metadata.managedFields must be nil")
@@ -259,7 +261,7 @@ class Api:
             new = managed.apply(None, config, manager, force=force)
             created = self._registry.create(target.resource, space, new, None, dry_run="dryRun" in request.query)
             return Renderer(request, target).one(created, 201)
-        return self._write(
+        return await self._write(
             request,
             target,
             lambda obj: managed.apply(obj, config, manager, force=force, subresource=target.subresource),
@@ -285,14 +287,16 @@ class Api:
                         target.name,
                         f"pod {target.name} is already assigned to node {pod['spec']['nodeName']}",
                     )
-                node = dig(await _body(request), "target.name")
+                node = dig(await requests.body(request), "target.name")
                 registry.bind(pod, lambda obj: {**obj, "spec": {**obj["spec"], "nodeName": node}})
                 return send(
                     {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}, 201
                 )
             case "eviction", "POST":
-                body = await _body(request)
-                registry.delete(PODS, space, target.name, _delete_options(body.get("deleteOptions") or {}, request))
+                body = await requests.body(request)
+                registry.delete(
+                    PODS, space, target.name, requests.delete_options(body.get("deleteOptions") or {}, request)
+                )
                 return send(
                     {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}, 201
                 )
@@ -308,49 +312,6 @@ _INSTEAD = {
     "ephemeralcontainers": "Start a process in the container with `kubectl exec`.",
     "resize": "Resources are counted, not enforced: create the pod anew with other requests.",
 }
-
-
-async def _body(request: web.Request) -> Any:
-    """The decoded body: JSON, YAML or protobuf; {} when empty. Raises 400 or 415."""
-    raw = await request.read()
-    if not raw:
-        return {}
-    if request.content_type == protobuf.CONTENT_TYPE:
-        return protobuf.decode(raw)
-    try:
-        return yaml.safe_load(raw) if "yaml" in request.content_type and raw.lstrip()[:1] != b"{" else json.loads(raw)
-    except (ValueError, yaml.YAMLError) as error:
-        raise errors.bad_request(f"error decoding the body of the request: {error}") from error
-
-
-def _check_version(body: Any, target: Target) -> None:
-    wanted = target.resource.at(target.version)
-    if not isinstance(body, dict):
-        raise errors.bad_request("the body of the request is not an object")
-    if body.get("apiVersion") not in (None, "", wanted):
-        raise errors.bad_request(
-            f"the API version in the data ({body['apiVersion']}) does not match the expected API version ({wanted})"
-        )
-
-
-def _delete_options(body: Object, request: web.Request) -> DeleteOptions:
-    """From the body and, where that is silent, the query."""
-    query = request.query
-    grace = body.get("gracePeriodSeconds", query.get("gracePeriodSeconds"))
-    propagation = body.get("propagationPolicy") or query.get("propagationPolicy")
-    orphan = body.get("orphanDependents", query.get("orphanDependents"))
-    if propagation is None and orphan is not None:
-        propagation = "Orphan" if orphan in (True, "true") else "Background"
-    if grace is not None and not str(grace).lstrip("-").isdigit():
-        raise errors.bad_request(f'gracePeriodSeconds: Invalid value: "{grace}": must be a number of seconds')
-    preconditions = body.get("preconditions") or {}
-    return DeleteOptions(
-        grace=None if grace is None else int(grace),
-        propagation=propagation,
-        uid=preconditions.get("uid"),
-        resource_version=preconditions.get("resourceVersion"),
-        dry_run=bool(body.get("dryRun")) or "dryRun" in query,
-    )
 
 
 def _author(request: web.Request, operation: str = "Update") -> Author:

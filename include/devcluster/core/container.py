@@ -56,6 +56,8 @@ class Container:
         self._pull_failures = 0
         self._ended: dict[str, Object] = {}
         attempts = sorted(int(p.name) for p in folder.iterdir()) if folder.is_dir() else []
+        if attempts and not Process(folder / str(attempts[-1]), attempts[-1], changed, logged).begun():
+            attempts.pop()  # the server was killed before it had started anything: the run is still to come
         self.process = self._make(attempts[-1]) if attempts else None
         if self.process:
             self.process.watch()

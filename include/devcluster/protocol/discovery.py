@@ -7,7 +7,6 @@ which is all that `kubectl apply` needs of them.
 from __future__ import annotations
 
 import platform
-from typing import Any
 
 from include.devcluster.core.objects import Object
 from include.devcluster.core.resources import VERBS, Catalogue, Resource
@@ -95,35 +94,3 @@ def openapi_v2() -> bytes:
     title, version = b"Podium dev cluster", VERSION.encode()
     info = bytes([1 << 3 | 2, len(title)]) + title + bytes([2 << 3 | 2, len(version)]) + version
     return bytes([1 << 3 | 2, 3]) + b"2.0" + bytes([2 << 3 | 2, len(info)]) + info
-
-
-def openapi_index(catalogue: Catalogue) -> Object:
-    """Where the OpenAPI v3 document of each group is."""
-    paths = ["api/v1", *(f"apis/{name}/{v}" for name, versions in catalogue.groups().items() for v in versions)]
-    return {"paths": {path: {"serverRelativeURL": f"/openapi/v3/{path}"} for path in paths}}
-
-
-def openapi(catalogue: Catalogue, wanted: str, version: str) -> Object:
-    """OpenAPI v3 of a group and version: its paths, and that they take fieldValidation and dryRun."""
-    base = f"/apis/{wanted}/{version}" if wanted else f"/api/{version}"
-    paths: dict[str, Any] = {}
-    for resource in catalogue:
-        if resource.group != wanted or version not in resource.versions:
-            continue
-        space = "/namespaces/{namespace}" if resource.namespaced else ""
-        kind = {"group": wanted, "version": version, "kind": resource.kind}
-        parameters = [
-            {"name": name, "in": "query", "schema": {"type": "string"}}
-            for name in ("dryRun", "fieldManager", "fieldValidation")
-        ]
-        operation = {
-            "x-kubernetes-group-version-kind": kind,
-            "parameters": parameters,
-            "responses": {"200": {"description": "OK"}},
-        }
-        paths[f"{base}{space}/{resource.plural}"] = {"post": {**operation, "x-kubernetes-action": "post"}}
-        paths[f"{base}{space}/{resource.plural}/{{name}}"] = {
-            "patch": {**operation, "x-kubernetes-action": "patch"},
-            "put": {**operation, "x-kubernetes-action": "put"},
-        }
-    return {"openapi": "3.0.0", "info": {"title": "Podium dev cluster", "version": VERSION}, "paths": paths}

@@ -21,6 +21,8 @@ CHECKOUT = Path(__file__).resolve().parents[3]
 _POLL_S = 1.0
 """How often a shim is looked at where the system cannot announce its death (no pidfd)."""
 _DYING_S = 0.02
+TRACES = ("log", "started.json", "exit.json")
+"""What a shim leaves, the first of them before it starts the command."""
 
 
 class Process:
@@ -54,6 +56,10 @@ class Process:
         """Record of the end: {exitCode, startedAt, finishedAt, reason?, message?}."""
         self._exited = self._exited or _record(self.folder / "exit.json")
         return self._exited
+
+    def begun(self) -> bool:
+        """Whether a command may have run: a shim is at work, or has left a trace."""
+        return locked(self.folder / "lock") or any((self.folder / name).exists() for name in TRACES)
 
     def alive(self) -> bool:
         """Whether the container runs, whoever started it."""
