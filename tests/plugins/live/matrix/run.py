@@ -25,8 +25,9 @@ from tests.plugins.test_pod_operator import numbers
 log = logging.getLogger(__name__)
 
 KINDS = {"spark": SPARK_APPLICATION, "mpi": MPI_JOB}
-IN_PHASE_S = 300
-FINISHED_S = 240
+# For a machine that is busy with other tests: for one task, and further for each that is in flight beside it.
+PATIENCE_S = 240
+FURTHER_S = 20
 GONE_S = 60
 
 
@@ -107,8 +108,9 @@ class Matrix:
             bring_back()
             for attempt in attempts:
                 self._let_go(attempt)
+            end = self._patience(attempts)
             for attempt in attempts:
-                self._finish(attempt)
+                self._finish(attempt, end)
             for attempt in attempts:
                 self._check(attempt)
 
@@ -117,7 +119,7 @@ class Matrix:
         for attempt in attempts:
             self.airflow.run(attempt.cell.dag_id, attempt.run_id, {"phase": attempt.cell.phase})
         struck = []
-        end = time.monotonic() + IN_PHASE_S
+        end = self._patience(attempts)
         for attempt in attempts:
             try:
                 left = max(end - time.monotonic(), 1)
@@ -165,13 +167,18 @@ class Matrix:
             return "Waiting: " in text and "Unschedulable" in text
         return len(numbers(text)) >= {"running": 5, "streaming": 30}[cell.phase]
 
-    def _finish(self, attempt: Attempt) -> None:
+    @staticmethod
+    def _patience(attempts: list[Attempt]) -> float:
+        """Until when they may take."""
+        return time.monotonic() + PATIENCE_S + FURTHER_S * len(attempts)
+
+    def _finish(self, attempt: Attempt, end: float) -> None:
         cell = attempt.cell
         try:
             wait_for(
                 lambda: self.airflow.state(cell.dag_id, attempt.run_id) in ("success", "failed"),
                 f"the end of {attempt.run_id}",
-                FINISHED_S,
+                max(end - time.monotonic(), 1),
             )
         except AssertionError as error:
             attempt.problems.append(str(error))
