@@ -3,7 +3,9 @@ import stat
 from pathlib import Path
 
 import pytest
+import yaml
 
+from include.airflow.__main__ import main
 from include.airflow.settings import PROCESSES, Credentials, environment, faults, prepare
 from include.config import load_settings
 from include.config.settings import ENVIRONMENTS
@@ -46,6 +48,17 @@ def test_what_the_dead_leave_is_taken_up_before_airflow_s_own_five_minutes(name:
     # The pauses between the provider's attempts, which are not configured one by one, bear the outage.
     pauses = [min(2**attempt, 15) for attempt in range(int(found["api_retries"]) - 1)]
     assert sum(pauses) >= load_settings(name).faults.api_outage_s
+
+
+def test_a_chart_gets_them_as_a_config_map(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("sys.argv", ["include.airflow", "prod"])
+    assert main() == 0
+    manifest = yaml.safe_load(capsys.readouterr().out)
+    assert (manifest["kind"], manifest["metadata"]["name"]) == ("ConfigMap", "podium-airflow")
+    assert manifest["data"] == faults(load_settings("prod"))
+    monkeypatch.setattr("sys.argv", ["include.airflow", "nowhere"])
+    assert main() == 2
+    assert "local, dev, staging, prod" in capsys.readouterr().err
 
 
 def test_a_cluster_has_no_such_environment(tmp_path: Path) -> None:

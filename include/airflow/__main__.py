@@ -1,0 +1,28 @@
+"""Print the ConfigMap `podium-airflow`, for the chart's `extraEnvFrom`: `python -m include.airflow prod`.
+
+It holds how soon Airflow notices that a process of its own has died (`faults` in the settings).
+"""
+
+import sys
+
+import yaml
+
+from include.airflow.settings import faults
+from include.config import ConfigError, load_settings
+
+
+def main() -> int:
+    """Print the ConfigMap as YAML; the environment is the argument, else `PODIUM_ENV`, else `local`."""
+    try:
+        settings = load_settings(sys.argv[1] if len(sys.argv) > 1 else None)
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return 2
+    metadata = {"name": "podium-airflow", "namespace": settings.kubernetes.namespace}
+    manifest = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": faults(settings)}
+    yaml.safe_dump(manifest, sys.stdout, sort_keys=False)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
