@@ -1,6 +1,7 @@
 """Work that no task waits for any longer is ended; all other work is left alone."""
 
-from collections.abc import Iterable
+import threading
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
@@ -9,6 +10,8 @@ from podium.abandoned import Owner, Standing, sweep
 from podium.hooks.custom_resource import CustomResourceHook
 from podium.identity import Identity
 from podium.kinds import SPARK_APPLICATION
+from podium.listeners import abandoned_work
+from podium.platform import settings
 
 from tests.plugins.cluster import Platform, wait_for
 from tests.plugins.harness import Ti, begin, run
@@ -92,6 +95,29 @@ def test_another_airflow_s_work_is_not_ours(
         patch.setattr(abandoned, "instance", lambda: "another")
         assert sweep(hook, lambda _: {}) == []
     assert len(sweep(hook, lambda _: {})) == 1
+
+
+def test_a_triggerer_looks_once_it_has_forked_and_nobody_else_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thread that was there before would leave its locks to the child, taken for ever."""
+    after_fork: list[Callable[[], None]] = []
+    looked = threading.Event()
+    monkeypatch.setattr("os.register_at_fork", lambda after_in_parent: after_fork.append(after_in_parent))
+    monkeypatch.setattr(abandoned_work, "sweep", lambda *_: looked.set())
+    monkeypatch.setenv("PODIUM_FAULTS__ABANDONED_WORK_CHECK_S", "0.01")
+    settings.cache_clear()
+    listener = abandoned_work.AbandonedWorkListener()
+    try:
+        for component in ("scheduler", "dag-processor", "celery", "triggerer"):
+            assert not after_fork
+            monkeypatch.setattr("sys.argv", ["airflow", component])
+            listener.on_starting(None)
+        (begin_looking,) = after_fork
+        assert not looked.is_set()
+        begin_looking()
+        assert looked.wait(60)
+    finally:
+        listener.before_stopping(None)
+        settings.cache_clear()
 
 
 def test_a_result_that_was_collected_is_returned_although_its_work_is_gone(platform: Platform, name: str) -> None:
