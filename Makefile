@@ -4,7 +4,7 @@ RUN = @command -v $(PYTHON) >/dev/null || { echo "podium: $(PYTHON) is missing. 
 	exec $(PYTHON) include/stack/bootstrap.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up down status demo airflow test soak lint lock bench test-cluster
+.PHONY: help setup up down status demo airflow audit test soak lint lock bench test-cluster
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,6 +26,9 @@ status: ## show every service: state, health, memory, address
 
 airflow: ## Airflow's command line on the platform: make airflow ARGS="backfill create --help"
 	$(RUN) airflow $(ARGS)
+
+audit: ## verify the audit trail (ARGS="--head NUMBER:HASH" holds it to a head noted before)
+	$(RUN) audit $(ARGS)
 
 test: ## lint, then every test suite in its environment (ARGS="tests/stack" for some)
 	$(RUN) test $(ARGS)

@@ -17,7 +17,8 @@ Reads one interval of the topic exactly: every offset falls in exactly one inter
 Each record is checked against its contract; what breaks it goes to `sales.transactions_quarantine` with the reason,
 the rest to `sales.transactions`, both on the branch `staging`, which no reader sees. Great Expectations judges the
 interval there as a whole; `validate` then publishes it, in one commit. What it refuses stays staged: its offsets are
-kept for it, the intervals after it go on.
+kept for it, the intervals after it go on. Records of households that were erased (`erase_household`) are left out and
+counted as `erased`.
 
 ### When
 On the schedule of `ingest` in `include/config`, once an interval is over. By hand: trigger with a logical date; the

@@ -2,11 +2,12 @@
 
 from airflow.plugins_manager import AirflowPlugin
 from podium.listeners.abandoned_work import AbandonedWorkListener
+from podium.listeners.audit import AuditListener
 from podium.listeners.gpu_hours import GpuHoursListener
 
 
 class PodiumListeners(AirflowPlugin):
-    """The GPU-hours ledger, and the end of abandoned work."""
+    """The audit trail, the GPU-hours ledger, and the end of abandoned work."""
 
     name = "podium_listeners"
-    listeners = [GpuHoursListener(), AbandonedWorkListener()]  # noqa: RUF012 - as the base class has it
+    listeners = [AuditListener(), GpuHoursListener(), AbandonedWorkListener()]  # noqa: RUF012 - as the base class has it

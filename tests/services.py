@@ -55,6 +55,7 @@ class Services:
             "aws_secret_access_key": self.credentials["s3_secret_key"],
             "catalog_user": "lake",
             "catalog_password": self.credentials["lake_database_password"],
+            "pseudonym_key": self.credentials["pseudonym_key"],
         }.items():
             (folder / name).write_text(value)
         return folder

@@ -38,6 +38,7 @@ class Credentials:
     :param admin_password: log-in of the user `admin`.
     :param s3_access_key: of the lake's bucket, for the listeners.
     :param s3_secret_key: belongs to it.
+    :param pseudonym_key: what people's names are hashed with in the audit trail.
     """
 
     postgres_user: str
@@ -48,6 +49,7 @@ class Credentials:
     admin_password: str
     s3_access_key: str
     s3_secret_key: str
+    pseudonym_key: str
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,11 @@ class Paths:
     def logs(self) -> Path:
         """Task logs and the logs of DAG parsing."""
         return self.home / "logs" / "airflow"
+
+    @property
+    def lineage(self) -> Path:
+        """Where OpenLineage events lie, with `lineage.transport: file`."""
+        return self.home / "logs" / "lineage" / "events.jsonl"
 
     @property
     def passwords(self) -> Path:
@@ -98,6 +105,7 @@ def environment(settings: Settings, home: Path, credentials: Credentials) -> dic
         "password": credentials.s3_secret_key,
         "extra": {"endpoint_url": settings.reach.s3_endpoint_url, "region_name": settings.reach.s3_region},
     }
+    pseudonyms = {"conn_type": "generic", "password": credentials.pseudonym_key}
     # Overrides of settings must reach the DAG files too.
     overrides = {name: value for name, value in os.environ.items() if name.startswith("PODIUM_")}
     return overrides | {
@@ -109,12 +117,14 @@ def environment(settings: Settings, home: Path, credentials: Credentials) -> dic
         # KUBECONFIG would clash with it: the deferrable operators refuse both (apache/airflow#41867 and others).
         f"AIRFLOW_CONN_{settings.kubernetes.connection_id.upper()}": json.dumps(connection),
         f"AIRFLOW_CONN_{settings.airflow.lake_connection_id.upper()}": json.dumps(lake),
+        f"AIRFLOW_CONN_{settings.airflow.pseudonyms_connection_id.upper()}": json.dumps(pseudonyms),
         **_core(settings, paths, base_url, credentials),
         **_database(database),
         **_scheduling(settings),
         **faults(settings),
         **_api(settings.ports.airflow, base_url, credentials),
         **_logging(paths.logs),
+        **_lineage(settings, paths.lineage),
         **_quiet(),
     }
 
@@ -122,7 +132,7 @@ def environment(settings: Settings, home: Path, credentials: Credentials) -> dic
 def prepare(home: Path, credentials: Credentials) -> None:
     """Make the folders and the password file that `environment()` names. Idempotent."""
     paths = Paths(home)
-    for folder in (paths.airflow, paths.logs):
+    for folder in (paths.airflow, paths.logs, paths.lineage.parent):
         folder.mkdir(parents=True, exist_ok=True)
     draft = paths.passwords.with_suffix(".new")
     draft.touch(mode=0o600)
@@ -236,13 +246,41 @@ def _logging(folder: Path) -> dict[str, str]:
     }
 
 
+def _lineage(settings: Settings, file: Path) -> dict[str, str]:
+    """OpenLineage's own provider, and where its events go."""
+    lineage = settings.lineage
+    transports: dict[str, dict[str, object]] = {
+        "none": {},
+        "file": {"type": "file", "log_file_path": str(file), "append": True},
+        "kafka": {
+            "type": "kafka",
+            "topic": lineage.topic,
+            "config": {"bootstrap.servers": settings.reach.kafka_bootstrap_servers},
+            "flush": True,
+        },
+        "http": {"type": "http", "url": lineage.url},
+    }
+    if lineage.transport == "none":
+        return {"AIRFLOW__OPENLINEAGE__DISABLED": "True"}
+    # Events hold the configuration of their run: that of an erasure names the household.
+    silent = [{"scope": {"dag_id": "erase_household"}, "controls": {"emit": False}}]
+    return {
+        "AIRFLOW__OPENLINEAGE__DISABLED": "False",
+        "AIRFLOW__OPENLINEAGE__NAMESPACE": lineage.namespace,
+        "AIRFLOW__OPENLINEAGE__TRANSPORT": json.dumps(transports[lineage.transport]),
+        "AIRFLOW__OPENLINEAGE__EMISSION_POLICY": json.dumps(silent),
+        # A fork for each event would share the task's connection to its supervisor, and cost more than the event.
+        "AIRFLOW__OPENLINEAGE__EXECUTE_IN_THREAD": "True",
+        "AIRFLOW__OPENLINEAGE__DISABLE_SOURCE_CODE": "True",
+    }
+
+
 def _quiet() -> dict[str, str]:
-    """Nothing leaves the machine: no usage data, no telemetry, no lineage until a transport is set."""
+    """Nothing leaves the machine: no usage data, no telemetry."""
     return {
         "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
         "SCARF_ANALYTICS": "false",
         "DO_NOT_TRACK": "1",
         "AIRFLOW__METRICS__STATSD_ON": "False",
-        "AIRFLOW__OPENLINEAGE__DISABLED": "True",
         "MLFLOW_DISABLE_TELEMETRY": "true",
     }

@@ -169,6 +169,10 @@ class Airflow(Section):
     retry_delay_s: float = Field(ge=0)
     owner: str
     lake_connection_id: str = Field(default="podium_lake", description="AWS connection to the lake's bucket")
+    pseudonyms_connection_id: str = Field(
+        default="podium_pseudonyms",
+        description="connection whose password is the key that people's names are hashed with",
+    )
 
 
 class Faults(Section):
@@ -205,6 +209,24 @@ class Accounting(Section):
     """Who had how many GPUs for how long."""
 
     schedule: str | None = Field(default=None, description="cron: when the ledger is brought up to date")
+
+
+class Lineage(Section):
+    """Where OpenLineage events of the tasks go."""
+
+    transport: Literal["none", "file", "kafka", "http"] = Field(
+        default="none", description="file: logs/lineage of the embedded platform, one JSON object a line"
+    )
+    namespace: str = Field(default="podium", description="of the jobs in the events")
+    topic: str = Field(default="", description="kafka: the topic, on the platform's broker")
+    url: str = Field(default="", description="http: base address of an OpenLineage API, for instance Marquez")
+
+    @model_validator(mode="after")
+    def _where(self) -> Self:
+        for transport, key in (("kafka", "topic"), ("http", "url")):
+            if self.transport == transport and not getattr(self, key):
+                raise ValueError(f"transport {transport} needs {key}")
+        return self
 
 
 class Notifications(Section):
@@ -355,6 +377,24 @@ class Drift(Section):
     retrain: bool = Field(description="whether a drift event starts training")
 
 
+class Upkeep(Section):
+    """Maintenance of the lake's tables."""
+
+    schedule: str | None = Field(default=None, description="cron; none: by hand")
+    keep_snapshots_s: int = Field(
+        ge=0, description="a younger snapshot stays: longer than a training takes, and any other reader"
+    )
+    keep_snapshots: int = Field(ge=1, description="as many of the latest snapshots stay whatever their age")
+    orphan_age_s: int = Field(
+        ge=86_400, description="a file that no snapshot names goes when it is older: longer than any writer takes"
+    )
+    target_file_bytes: int = Field(ge=1024 * 1024, description="how large data files are to be")
+    min_input_files: int = Field(ge=2, description="so many small files of a partition are worth rewriting")
+    max_files: int = Field(ge=1, description="a run rewrites at most so many files of a table; the next one goes on")
+    driver_memory: str = "2g"
+    executor_instances: int = Field(ge=0)
+
+
 class Settings(BaseSettings):
     """All settings of one environment. Read them with `load_settings()`."""
 
@@ -367,6 +407,7 @@ class Settings(BaseSettings):
     airflow: Airflow
     faults: Faults
     accounting: Accounting = Accounting()
+    lineage: Lineage = Lineage()
     notifications: Notifications = Notifications()
     links: Links = Links()
     node_pools: dict[str, NodePool]
@@ -376,6 +417,7 @@ class Settings(BaseSettings):
     recommender: Recommender
     rollout: Rollout
     drift: Drift
+    upkeep: Upkeep
 
     @model_validator(mode="after")
     def _pools_and_reach(self) -> Self:

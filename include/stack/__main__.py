@@ -1,4 +1,4 @@
-"""The launcher: `python -m include.stack up|down|status|setup|demo|airflow|test|soak|lint|lock|bench`, for `make`."""
+"""The launcher: `python -m include.stack up|down|status|setup|demo|airflow|audit|test|soak|lint|…`, for `make`."""
 
 import argparse
 import os
@@ -16,6 +16,7 @@ from include.stack import down, lint, locks, status, testing, up
 from include.stack.credentials import load
 from include.stack.errors import StackError
 from include.stack.jars import Jars
+from include.stack.job import run_job
 from include.stack.paths import CHECKOUT, Paths
 from include.stack.ports import HOST
 from include.stack.service import Platform
@@ -117,6 +118,11 @@ def _airflow(arguments: argparse.Namespace, _: Console) -> int:
     os.execve(program, ["airflow", *arguments.arguments], environment)
 
 
+def _audit(arguments: argparse.Namespace, _: Console) -> int:
+    head = ["--head", arguments.head] if arguments.head else []
+    return run_job(_platform(), "upkeep", ["-m", "include.jobs.upkeep", "verify", *head])
+
+
 def _bench(_: argparse.Namespace, console: Console) -> int:
     up.up(_platform(), console)
     os.execv(sys.executable, [sys.executable, "-m", "benchmarks"])
@@ -190,6 +196,8 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("bench", help="benchmarks: ratios measured in one run")
     command = commands.add_parser("airflow", help="Airflow's own command line, on this platform")
     command.add_argument("arguments", nargs=argparse.REMAINDER, help="as `airflow` has them")
+    audit = commands.add_parser("audit", help="verify the audit trail's chain of hashes")
+    audit.add_argument("--head", help="<number>:<hash> that was noted before: hold the trail to it")
     commands.add_parser("lint", help="style, types, import rules, fresh locks")
     test = commands.add_parser("test", help="lint, then every test suite; or those named, with pytest's options")
     test.add_argument("arguments", nargs=argparse.REMAINDER, help="paths below tests/, options of pytest")
@@ -207,6 +215,7 @@ COMMANDS: dict[str, Command] = {
     "setup": _setup,
     "demo": _demo,
     "airflow": _airflow,
+    "audit": _audit,
     "bench": _bench,
     "lint": _lint,
     "test": _test,

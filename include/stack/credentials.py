@@ -5,11 +5,15 @@ import json
 import os
 import secrets
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 from include.stack.errors import CredentialsError
+
+#: Came later than platforms that are running, whose data was not made with it: generated where it is missing.
+ADDED = frozenset({"pseudonym_key"})
 
 
 def _secret() -> SecretStr:
@@ -37,6 +41,7 @@ class Credentials(BaseModel):
     airflow_api_secret_key: SecretStr = Field(default_factory=_secret)
     airflow_admin_password: SecretStr = Field(default_factory=lambda: SecretStr(secrets.token_urlsafe(12)))
     supervisor_password: SecretStr = Field(default_factory=_secret)
+    pseudonym_key: SecretStr = Field(default_factory=_secret)
 
 
 def load(path: Path) -> Credentials:
@@ -55,7 +60,8 @@ def load(path: Path) -> Credentials:
         ) from error
     try:
         credentials = Credentials.model_validate_json(text)
-        if _plain(Credentials.model_validate_json(text)).keys() != json.loads(text).keys():
+        missing = _plain(credentials).keys() - json.loads(text).keys()
+        if missing - ADDED:
             raise CredentialsError(f"{path} lacks some of the credentials. {_mend(path)}")
     except ValidationError as error:
         # The error's own text would show the secrets that it read.
@@ -63,6 +69,8 @@ def load(path: Path) -> Credentials:
             sorted({f"{'.'.join(map(str, e['loc'])) or 'the file'}: {e['type']}" for e in error.errors()})
         )
         raise CredentialsError(f"{path} is no credentials file ({kinds}). {_mend(path)}") from error
+    if missing:
+        _write(path, credentials, os.replace)
     path.chmod(0o600)
     return credentials
 
@@ -84,6 +92,15 @@ def _generate(path: Path) -> Credentials:
         raise CredentialsError(f"{path} is gone, but the data made with it is there. {_mend(path)}")
     credentials = Credentials()
     try:
+        _write(path, credentials, os.link)
+    except FileExistsError:  # another start was first, and its credentials count
+        return load(path)
+    return credentials
+
+
+def _write(path: Path, credentials: Credentials, put: Callable[[str, Path], None]) -> None:
+    """Write the file beside its place, whole, and put it there."""
+    try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, draft = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # mode 0600
         try:
@@ -91,13 +108,12 @@ def _generate(path: Path) -> Credentials:
                 json.dump(_plain(credentials), file, indent=1)
                 file.flush()
                 os.fsync(file.fileno())
-            os.link(draft, path)
-        except FileExistsError:  # another start was first, and its credentials count
-            return load(path)
+            put(draft, path)
         finally:
-            os.unlink(draft)
+            Path(draft).unlink(missing_ok=True)
+    except FileExistsError:
+        raise
     except OSError as error:
         raise CredentialsError(
             f"{path} cannot be written: {error.strerror}. Free or mend the disk, then retry"
         ) from error
-    return credentials

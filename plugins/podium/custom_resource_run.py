@@ -17,6 +17,7 @@ from podium.errors import WorkFailedError, WorkTimeoutError
 from podium.hooks.custom_resource import CustomResourceHook, Object
 from podium.identity import EPOCH_LABEL, TASK_LABEL, Identity
 from podium.kinds import Kind, Phase
+from podium.lineage import Reported, image_id
 from podium.results import TAIL_LINES, NoResultError, find_result
 from podium.supersession import was_killed
 from podium.triggers.custom_resource import CustomResourceTrigger
@@ -102,6 +103,7 @@ class CustomResourceRun:
             # By an attempt that died, or was superseded, before Airflow knew.
             if self.cleanup is not Cleanup.KEEP:
                 self.hook.delete(self.kind, name)
+            self.operator.reported = Reported(record.result)
             return record.result
         if status == "timeout":
             text = self.hook.explain(self.kind, name)
@@ -112,7 +114,8 @@ class CustomResourceRun:
             if self.cleanup is Cleanup.DELETE_ALWAYS:
                 self.hook.delete(self.kind, name)
             raise WorkFailedError(f"{task_id} failed.\n{text}")
-        result = self._result(name) if self.wants_result else self._own_result(name)
+        result, image = self._result(name) if self.wants_result else (self._own_result(name), "")
+        self.operator.reported = Reported(result, image)
         if self.cleanup is not Cleanup.KEEP:
             collected.write(result)
             self.hook.delete(self.kind, name)
@@ -186,10 +189,11 @@ class CustomResourceRun:
         finished = self.hook.read(self.kind, name)
         return self.read_result(finished) if self.read_result and finished else None
 
-    def _result(self, name: str) -> dict[str, Any]:
+    def _result(self, name: str) -> tuple[dict[str, Any], str]:
+        """The result that the work printed last, and the image of the pod that did."""
         for pod in reversed(self.hook.pods(self.kind, name)):
             lines = self.hook.log_tail(pod["metadata"]["name"], self.kind.container, TAIL_LINES)
             result = find_result(lines)
             if result is not None:
-                return result
+                return result, image_id(pod, self.kind.container)
         raise NoResultError(f"{self.kind.name} {self.namespace}/{name}")

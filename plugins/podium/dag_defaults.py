@@ -18,6 +18,8 @@ class Tag(StrEnum):
     MONITORING = "monitoring"
     RECOMMENDER = "recommender"
     COST = "cost"
+    UPKEEP = "upkeep"
+    AUDIT = "audit"
 
 
 def default_args(execution_timeout: dt.timedelta) -> dict[str, Any]:

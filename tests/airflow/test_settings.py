@@ -10,7 +10,7 @@ from include.airflow.settings import PROCESSES, Credentials, environment, faults
 from include.config import load_settings
 from include.config.settings import ENVIRONMENTS
 
-CREDENTIALS = Credentials("airflow", "p@ss/word", "fernet", "j" * 64, "api", "let-me-in", "key", "s3cret")
+CREDENTIALS = Credentials("airflow", "p@ss/word", "fernet", "j" * 64, "api", "let-me-in", "key", "s3cret", "pseudo")
 
 
 def test_database_address_survives_awkward_passwords(tmp_path: Path) -> None:
@@ -64,6 +64,22 @@ def test_a_chart_gets_them_as_a_config_map(monkeypatch: pytest.MonkeyPatch, caps
 def test_a_cluster_has_no_such_environment(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="Helm chart"):
         environment(load_settings("prod"), tmp_path, CREDENTIALS)
+
+
+def test_lineage_goes_where_the_settings_say_and_an_erasure_leaves_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = environment(load_settings("local"), tmp_path, CREDENTIALS)
+    transport = json.loads(found["AIRFLOW__OPENLINEAGE__TRANSPORT"])
+    assert transport == {"type": "file", "log_file_path": f"{tmp_path}/logs/lineage/events.jsonl", "append": True}
+    (rule,) = json.loads(found["AIRFLOW__OPENLINEAGE__EMISSION_POLICY"])
+    assert rule == {"scope": {"dag_id": "erase_household"}, "controls": {"emit": False}}
+    monkeypatch.setenv("PODIUM_LINEAGE__TRANSPORT", "kafka")
+    monkeypatch.setenv("PODIUM_LINEAGE__TOPIC", "lineage")
+    found = environment(load_settings("local"), tmp_path, CREDENTIALS)
+    assert json.loads(found["AIRFLOW__OPENLINEAGE__TRANSPORT"])["config"] == {"bootstrap.servers": "127.0.0.1:26092"}
+    monkeypatch.setenv("PODIUM_LINEAGE__TRANSPORT", "none")
+    assert environment(load_settings("local"), tmp_path, CREDENTIALS)["AIRFLOW__OPENLINEAGE__DISABLED"] == "True"
 
 
 def test_password_file_is_the_owners_alone(tmp_path: Path) -> None:

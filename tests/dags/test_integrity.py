@@ -13,7 +13,14 @@ from podium.dag_defaults import Tag
 DAGS = Path(__file__).parents[2] / "dags"
 FILES = sorted(DAGS.glob("*.py"))
 PIPELINES = {"ingest_events", "build_features", "train_recommender", "rollout_recommender", "check_drift"}
-EXPECTED = PIPELINES | {"account_gpu_hours", "check_platform", "replay_quarantine"}
+EXPECTED = PIPELINES | {
+    "account_gpu_hours",
+    "check_platform",
+    "erase_household",
+    "maintain_lake",
+    "record_audit",
+    "replay_quarantine",
+}
 PARSE_S = 0.5
 HEAVY = {"mlflow", "pandas", "pyarrow", "boto3", "tensorflow", "pyspark", "great_expectations", "confluent_kafka"}
 

@@ -24,7 +24,7 @@ GENERATED = "controller-gen.kubebuilder.io/version"
 SSH = ROOT / "include" / "jobs" / "recommender" / "ssh"
 USER = "10001"
 # As in the Dockerfiles.
-ENTRYPOINTS = {spark.IMAGE: ["python", "-m", "include.jobs.features.entrypoint"]}
+ENTRYPOINTS = {image: ["python", "-m", "include.jobs.features.entrypoint"] for image in spark.IMAGES}
 # One small node for everything: it carries the label of one pool, and hardly more than one job at a time.
 SMALL = {
     "PODIUM_NODE_POOLS__GENERAL__NODE_SELECTOR": '{"podium.dev/pool": "gpu-a100"}',
@@ -63,9 +63,9 @@ class ImageBuilder:
                 str(venv.path): venv.path,
                 "/app/include": ROOT / "include",
             }
-            if name == spark.IMAGE:
+            if name in spark.IMAGES:
                 env |= {"JAVA_HOME": str(platform.java.home.resolve())}
-                content |= self._java(platform) | self._jars(platform)
+                content |= self._java(platform) | self._jars(platform, name)
             if name == "recommender":
                 content |= {
                     "/etc/podium/sshd_config": SSH / "sshd_config",
@@ -82,9 +82,9 @@ class ImageBuilder:
         return {str(home): home, str(settings): settings}
 
     @staticmethod
-    def _jars(platform: Platform) -> dict[str, Path]:
+    def _jars(platform: Platform, image: str) -> dict[str, Path]:
         """Beside Spark's own, which come with its package."""
-        packages = platform.environments.images[spark.IMAGE].site_packages
+        packages = platform.environments.images[image].site_packages
         return {str(packages / "pyspark" / "jars"): platform.environments.spark_jars.path}
 
     def _make(self, image: str, entrypoint: list[str], env: dict[str, str], content: dict[str, Path]) -> None:

@@ -92,6 +92,22 @@ def test_broken_credentials_are_never_overwritten(tmp_path: Path, text: str) -> 
     assert path.read_text() == text
 
 
+def test_a_credential_that_came_later_is_generated_once(tmp_path: Path) -> None:
+    path = tmp_path / "credentials.json"
+    before = load(path)
+    known = json.loads(path.read_text())
+    del known["pseudonym_key"]
+    path.write_text(json.dumps(known))
+    after = load(path)
+    assert after.pseudonym_key == load(path).pseudonym_key != before.pseudonym_key
+    assert after.s3_secret_key == before.s3_secret_key
+    assert path.stat().st_mode & 0o777 == 0o600
+    del known["s3_secret_key"]
+    path.write_text(json.dumps(known))
+    with pytest.raises(CredentialsError, match="lacks some of the credentials"):
+        load(path)
+
+
 def test_lost_credentials_of_existing_data_are_not_made_up(tmp_path: Path) -> None:
     (tmp_path / "data" / "postgres").mkdir(parents=True)
     with pytest.raises(CredentialsError, match="is gone, but the data made with it is there"):

@@ -20,6 +20,8 @@ MODULES = (
     "kubernetes.client",
     "kubernetes.watch",
     "kubernetes_asyncio.client",
+    "boto3",
+    "botocore.client",
     "httpx",
     "pydantic_settings",
 )

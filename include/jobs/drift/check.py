@@ -16,9 +16,10 @@ from include.jobs.drift.errors import DriftError
 from include.jobs.drift.statistics import compare
 from include.jobs.drift.store import Comparison, store
 from include.jobs.drift.views import LINE_COLUMNS, PRODUCT_COLUMNS, views_of
+from include.jobs.lake import lineage
 from include.jobs.lake.catalog import load_table, open_catalog
 from include.jobs.lake.ledger import Interval, iso
-from include.jobs.lake.tables import PRODUCTS, TRANSACTIONS
+from include.jobs.lake.tables import MONITORING_DRIFT, PRODUCTS, TRANSACTIONS
 from include.jobs.ranking.registry import Registry
 
 _SNAPSHOT_TAG = f"snapshot.{TRANSACTIONS.identifier}"
@@ -125,7 +126,13 @@ def run_check(registry: Registry, request: CheckRequest) -> dict[str, Any]:
         "reference_snapshot": str(snapshot),
         "current_snapshot": str(current.snapshot_id),
         "seconds": round(time.monotonic() - started, 2),
-    }
+    } | lineage.datasets(
+        [
+            lineage.model(registry.model_name, version),
+            lineage.table(TRANSACTIONS.identifier, current.snapshot_id, features[0].current_rows),
+        ],
+        [lineage.table(MONITORING_DRIFT, None, len(features))],
+    )
 
 
 def reference_of(tags: Mapping[str, str], model_name: str, version: str) -> tuple[int, dt.datetime]:

@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 
 from include.jobs.evaluation.verdict import Verdict, judge
+from include.jobs.lake import lineage
 from include.jobs.lake.catalog import open_catalog
 from include.jobs.ranking.features import ProductHabits
 from include.jobs.ranking.interactions import Floats, Interactions, Ints
@@ -117,7 +118,12 @@ def run_gate(registry: Registry, request: GateRequest) -> dict[str, Any]:
         "households": len(np.intersect1d(month.rows.households, month.purchases.household_id)),
         "snapshots": {name: str(number) for name, number in month.snapshots.items()},
         "seconds": round(time.monotonic() - started, 2),
-    }
+    } | lineage.datasets(
+        [
+            *(lineage.model(registry.model_name, number) for number in (version, champion)),
+            *(lineage.table(name, number) for name, number in month.snapshots.items()),
+        ]
+    )
 
 
 def _read(request: GateRequest) -> JudgedMonth:

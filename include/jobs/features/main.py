@@ -18,7 +18,6 @@ from pyspark.sql import DataFrame, SparkSession
 
 from include.jobs.features import compute
 from include.jobs.features.history import complete_months, judge_cutoffs
-from include.jobs.features.session import lake_session
 from include.jobs.features.tables import (
     DEMAND,
     INTERACTIONS,
@@ -28,9 +27,11 @@ from include.jobs.features.tables import (
     read_products,
     replace_partitions,
 )
+from include.jobs.lake import lineage
 from include.jobs.lake.connections import Connections
 from include.jobs.lake.errors import run_main
 from include.jobs.lake.result import write_object, write_result
+from include.jobs.lake.spark import lake_session
 
 
 def main() -> None:
@@ -52,6 +53,15 @@ def main() -> None:
     finally:
         spark.stop()
     result = {"tables": tables, "seconds": round(time.monotonic() - begun, 3), "cutoffs": [str(day) for day in days]}
+    read, made = (
+        [
+            lineage.table(name, done["snapshot_id"], done.get("rows"))
+            for name, done in tables.items()
+            if ("rows" in done) is written
+        ]
+        for written in (False, True)
+    )
+    result |= lineage.datasets(read, made)
     bucket = urlsplit(connections.warehouse).netloc
     write_object(arguments.result or f"s3://{bucket}/results/features/{name}.json", result, connections)
     write_result(result)

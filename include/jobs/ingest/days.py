@@ -11,6 +11,7 @@ from itertools import pairwise
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from include.jobs.lake import lineage
 from include.jobs.lake.errors import JobError
 from include.jobs.lake.ledger import Interval, LedgerError
 
@@ -46,7 +47,7 @@ def ingest_each(intervals: Sequence[Interval], ingest: Callable[[Interval], Mapp
     """Ingest intervals one after the other; their results as one, with `intervals`, their number."""
     results = [ingest(interval) for interval in intervals]
     seconds = sum(result["seconds"] for result in results)
-    totals = {name: sum(result[name] for result in results) for name in ("read", "accepted", "quarantined")}
+    totals = {name: sum(result[name] for result in results) for name in ("read", "accepted", "quarantined", "erased")}
     return {
         **results[-1],
         **totals,
@@ -57,6 +58,7 @@ def ingest_each(intervals: Sequence[Interval], ingest: Callable[[Interval], Mapp
         "ranges": _hull([result["ranges"] for result in results]),
         "rerun": any(result["rerun"] for result in results),
         "intervals": len(results),
+        **lineage.joined(results),
     }
 
 
@@ -74,6 +76,7 @@ def validate_each(intervals: Sequence[Interval], validate: Callable[[Interval], 
         "interval_start": results[0]["interval_start"],
         "seconds": round(sum(result["seconds"] for result in results), 3),
         "intervals": len(results),
+        **lineage.joined(results),
     }
 
 

@@ -18,11 +18,14 @@ from pyiceberg.table import Table
 from include.jobs.ingest.ahead import ahead
 from include.jobs.ingest.check import Checked, check_batch
 from include.jobs.ingest.contract import Contract
+from include.jobs.ingest.erased import leave_out
 from include.jobs.ingest.mended import Mended
 from include.jobs.ingest.plan import plan
 from include.jobs.ingest.publish import PlanOutdatedError, stage
 from include.jobs.ingest.topic import Records, Topic
+from include.jobs.lake import lineage
 from include.jobs.lake.catalog import ensure_table
+from include.jobs.lake.erasures import Erased, listed_pseudonyms
 from include.jobs.lake.errors import JobError
 from include.jobs.lake.intervals import IntervalWriter
 from include.jobs.lake.ledger import Counts, Interval, IntervalRecord, Ledger, OffsetRange, iso
@@ -57,6 +60,11 @@ class _Written:
     accepted: IntervalWriter
     quarantined: IntervalWriter
 
+    def discard(self) -> None:
+        """Remove the files: they will not be staged."""
+        self.accepted.discard()
+        self.quarantined.discard()
+
 
 def ingest(catalog: SqlCatalog, topic: Topic, contract: Contract, request: Request) -> dict[str, Any]:
     """Stage the rows of the interval's offset ranges, and reserve these for it. Safe to repeat.
@@ -78,7 +86,8 @@ def ingest(catalog: SqlCatalog, topic: Topic, contract: Contract, request: Reque
         closed = Ledger.from_properties(events.properties).get(request.interval)
         mended = Mended.load(events, closed)
         ranges = plan(request.interval, ledger, view, dt.datetime.now(dt.UTC), request.lateness)
-        written = _write(events, quarantine, topic, contract, request, ranges, mended)
+        erased = Erased.load(catalog)
+        written = _write(events, quarantine, topic, contract, request, ranges, mended, erased)
         _enough_good(request, topic.name, written)
         record = IntervalRecord(
             interval=request.interval,
@@ -91,16 +100,25 @@ def ingest(catalog: SqlCatalog, topic: Topic, contract: Contract, request: Reque
             mended=closed.mended if closed else {},
         )
         try:
+            if listed_pseudonyms(catalog) != erased.pseudonyms:
+                written.discard()
+                raise PlanOutdatedError(f"a household was erased while interval {request.interval} was read")
             snapshot_id = stage(catalog, request.tables, record, written.accepted.files, written.quarantined.files)
         except PlanOutdatedError:
             if attempt == _MAX_PLANS:
                 raise
-            log.info("a neighbour of %s was taken meanwhile: planning again", request.interval)
+            log.info("planning %s again: a neighbour was taken, or a household erased", request.interval)
             events = ensure_table(catalog, request.tables.events)
             continue
         break
     seconds = time.monotonic() - begun
-    return _result(record, written, snapshot_id, rerun=rerun, seconds=seconds)
+    read = lineage.topic(topic.name, record.counts.read)
+    staged = [
+        lineage.table(request.tables.events.identifier, snapshot_id, record.counts.accepted),
+        lineage.table(request.tables.quarantine.identifier, None, record.counts.quarantined),
+    ]
+    result = _result(record, written, snapshot_id, rerun=rerun, seconds=seconds)
+    return result | lineage.datasets([read], staged)
 
 
 def _write(
@@ -111,19 +129,22 @@ def _write(
     request: Request,
     ranges: Mapping[int, OffsetRange],
     mended: Mended,
+    erased: Erased,
 ) -> _Written:
     start = request.interval.start
     expected = sum(len(span) for span in ranges.values())
     log.info("interval %s: up to %d records in %s", request.interval, expected, _ranges(ranges))
     reasons: Counter[str] = Counter()
     days: Counter[str] = Counter()
-    read = 0
+    read = left_out = 0
     reported = time.monotonic()
     accepted_schema, quarantined_schema = request.tables.events.arrow_schema, request.tables.quarantine.arrow_schema
     with ExitStack() as stack:
         accepted = stack.enter_context(IntervalWriter(events, start, accepted_schema))
         quarantined = stack.enter_context(IntervalWriter(quarantine, start, quarantined_schema))
         for records, checked in ahead(_checked(contract, ahead(topic.read(ranges)))):
+            checked, gone = leave_out(erased, records, checked)
+            left_out += gone
             back, checked = mended.put_back(records, checked)
             for good in (_accepted(records, checked, start, accepted_schema), *back):
                 days.update(_per_day(good))
@@ -134,7 +155,7 @@ def _write(
             if time.monotonic() - reported > _PROGRESS_S:
                 reported = time.monotonic()
                 log.info("read %d of up to %d records", read, expected)
-    return _Written(Counts(read, accepted.rows, quarantined.rows), reasons, days, accepted, quarantined)
+    return _Written(Counts(read, accepted.rows, quarantined.rows, left_out), reasons, days, accepted, quarantined)
 
 
 def _checked(contract: Contract, batches: Iterator[Records]) -> Iterator[tuple[Records, Checked]]:
@@ -145,8 +166,7 @@ def _enough_good(request: Request, topic: str, written: _Written) -> None:
     counts = written.counts
     if counts.quarantined <= request.max_bad_fraction * counts.read:
         return
-    written.accepted.discard()
-    written.quarantined.discard()
+    written.discard()
     reasons = ", ".join(f"{count} {reason}" for reason, count in written.reasons.most_common())
     raise TooManyBadRecordsError(
         f"interval {request.interval} of topic {topic}: {counts.quarantined} of {counts.read} records break the "
@@ -210,6 +230,7 @@ def _result(
         "read": counts.read,
         "accepted": counts.accepted,
         "quarantined": counts.quarantined,
+        "erased": counts.erased,
         "reasons": dict(sorted(written.reasons.items())),
         "events_per_day": dict(sorted(written.days.items())),
         "seconds": round(seconds, 3),

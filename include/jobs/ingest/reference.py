@@ -6,10 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyiceberg.catalog.sql import SqlCatalog
 
+from include.jobs.lake import lineage
 from include.jobs.lake.catalog import ensure_table
+from include.jobs.lake.erasures import HOUSEHOLD, Erased
 from include.jobs.lake.errors import JobError
 from include.jobs.lake.tables import HOUSEHOLDS, PRODUCTS, TableSpec
 
@@ -34,7 +37,8 @@ def write_reference(catalog: SqlCatalog) -> dict[str, Any]:
         spec.identifier: _replace(catalog, spec, source)
         for spec, source in ((PRODUCTS, "products"), (HOUSEHOLDS, "demographics"))
     }
-    return {"tables": tables, "seconds": round(time.monotonic() - begun, 3)}
+    written = [lineage.table(name, done["snapshot_id"], done["rows"]) for name, done in tables.items()]
+    return {"tables": tables, "seconds": round(time.monotonic() - begun, 3)} | lineage.datasets([], written)
 
 
 def _replace(catalog: SqlCatalog, spec: TableSpec, source: str) -> dict[str, int | None]:
@@ -42,6 +46,8 @@ def _replace(catalog: SqlCatalog, spec: TableSpec, source: str) -> dict[str, int
     schema = spec.arrow_schema
     data = pq.read_table(_folder() / f"{source}.parquet", columns=schema.names)
     rows = pa.table([data[item.name].cast(item.type) for item in schema], schema=schema)
+    if HOUSEHOLD in schema.names and (erased := Erased.load(catalog)):
+        rows = rows.filter(pc.invert(erased.rows(rows[HOUSEHOLD].combine_chunks())))
     table.overwrite(rows.sort_by(schema.names[0]))
     snapshot = table.current_snapshot()
     return {"rows": rows.num_rows, "snapshot_id": snapshot.snapshot_id if snapshot else None}

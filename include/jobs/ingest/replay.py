@@ -22,6 +22,7 @@ from pyiceberg.table.refs import MAIN_BRANCH
 from include.jobs.ingest.check import Checked, check_batch
 from include.jobs.ingest.contract import Contract
 from include.jobs.ingest.publish import held, stage, staged_record
+from include.jobs.lake import lineage
 from include.jobs.lake.catalog import load_table
 from include.jobs.lake.commits import scan_interval
 from include.jobs.lake.errors import JobError
@@ -106,7 +107,7 @@ def replay(
             for batch in _batches(events, start):
                 accepted.write(batch)
     old = record.counts
-    counts = Counts(old.read, old.accepted + replayed, old.quarantined - replayed)
+    counts = Counts(old.read, old.accepted + replayed, old.quarantined - replayed, old.erased)
     result = {
         "replayed": replayed,
         "accepted": counts.accepted,
@@ -127,7 +128,10 @@ def replay(
             closed_at=dt.datetime.now(dt.UTC),
             mended=_joined(record.mended, back),
         )
-        result["snapshot_id"] = stage(catalog, tables, changed, accepted.files, left.files)
+        snapshot_id = stage(catalog, tables, changed, accepted.files, left.files)
+        result["snapshot_id"] = snapshot_id
+        read = [lineage.table(tables.quarantine.identifier, None, old.quarantined)]
+        result |= lineage.datasets(read, [lineage.table(tables.events.identifier, snapshot_id, counts.accepted)])
     else:
         left.discard()
     return result | {"seconds": round(time.monotonic() - begun, 3)}

@@ -22,6 +22,7 @@ from include.jobs.ingest.publish import (
     quarantine_branch,
     staged_record,
 )
+from include.jobs.lake import lineage
 from include.jobs.lake.catalog import load_table
 from include.jobs.lake.commits import STAGING, scan_interval
 from include.jobs.lake.errors import JobError
@@ -85,8 +86,14 @@ def validate(catalog: SqlCatalog, tables: EventTables, interval: Interval, suite
         "interval_start": iso(interval.start),
         "interval_end": iso(interval.end),
     }
+    outputs = []
     if staged is not None and not failed:
-        result["snapshot_id"] = publish(catalog, tables, staged)
+        snapshot_id = publish(catalog, tables, staged)
+        result["snapshot_id"] = snapshot_id
+        outputs = [lineage.table(tables.events.identifier, snapshot_id, record.counts.accepted)]
+    looked_at = events.snapshot_by_name(branch)
+    read = lineage.table(tables.events.identifier, looked_at and looked_at.snapshot_id, record.counts.accepted)
+    result |= lineage.datasets([read], outputs)
     return result | {"seconds": round(time.monotonic() - begun, 3)}
 
 

@@ -1,5 +1,6 @@
 """The one way to the lake: connections, catalog, tables, interval ledger, results.
 
 Every job that reads or writes Iceberg tables or result files goes through here. Importing the package is cheap;
-PyIceberg is imported by `catalog`, `tables`, `intervals` and `commits` only, so that the Spark job can share the rest.
+PyIceberg is imported by `catalog`, `tables`, `intervals` and `commits` only, PySpark by `spark`, so that images with
+one of the two can share the rest.
 """

@@ -86,8 +86,8 @@ def replace_interval(
         return snapshot_id
 
     if branch != MAIN_BRANCH and not catalog.load_table(identifier).snapshots():
-        _commit(catalog, identifier, start, _begin, None)
-    return _commit(catalog, identifier, start, change, check)
+        commit(catalog, identifier, _begin, what=_what(start))
+    return commit(catalog, identifier, change, what=_what(start), check=check)
 
 
 def publish_interval(
@@ -121,7 +121,7 @@ def publish_interval(
         transaction.set_properties(dict(closing or {}))
         return snapshot_id
 
-    return _commit(catalog, identifier, start, change, check)
+    return commit(catalog, identifier, change, what=_what(start), check=check)
 
 
 def discard_staged(
@@ -139,21 +139,29 @@ def discard_staged(
             transaction.remove_properties(staged)
         return files_of(table, start, STAGING)
 
-    files = _commit(catalog, identifier, start, change, None)
+    files = commit(catalog, identifier, change, what=_what(start))
     # The commit has taken them off the branch, so they were not published: nothing names them any more.
     io = catalog.load_table(identifier).io
     for file in files:
         io.delete(file.file_path)
 
 
-def _commit(
+def commit(
     catalog: SqlCatalog,
     identifier: str,
-    start: dt.datetime,
     change: Callable[[Table, Transaction], _Result],
-    check: Callable[[Table], None] | None,
+    *,
+    what: str,
+    check: Callable[[Table], None] | None = None,
 ) -> _Result:
-    """Load, check, change and commit, until no other writer has come in between."""
+    """Load, check, change and commit, until no other writer has come in between.
+
+    `change` is called anew with the table that each try builds on, so that what it works out is never out of date.
+    `what` names the change in the error.
+
+    Raises:
+        CommitConflictError: other writers kept committing first for `COMMIT_DEADLINE_S`.
+    """
     deadline = time.monotonic() + COMMIT_DEADLINE_S
     attempt = 0
     while True:
@@ -173,10 +181,14 @@ def _commit(
                 raise
             if time.monotonic() > deadline:
                 raise CommitConflictError(
-                    f"interval {iso(start)} of {identifier} lost {attempt} commits in a row to other writers "
-                    f"({error}): run it again when fewer intervals run at once"
+                    f"{what} of {identifier} lost {attempt} commits in a row to other writers ({error}): run it "
+                    "again when fewer of them are at work"
                 ) from error
             time.sleep(random.uniform(0.02, 0.1) * min(attempt, 20))
+
+
+def _what(start: dt.datetime) -> str:
+    return f"interval {iso(start)}"
 
 
 def _replace(

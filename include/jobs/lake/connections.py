@@ -71,10 +71,10 @@ class Connections:
             s3_region=environ.get("AWS_REGION") or "us-east-1",
             warehouse=require(environ, "LAKE_WAREHOUSE").rstrip("/"),
             catalog_uri=require(environ, "LAKE_CATALOG_URI"),
-            access_key_id=_credential(folder, "aws_access_key_id"),
-            secret_access_key=_credential(folder, "aws_secret_access_key"),
-            catalog_user=_credential(folder, "catalog_user"),
-            catalog_password=_credential(folder, "catalog_password"),
+            access_key_id=read_credential(folder, "aws_access_key_id"),
+            secret_access_key=read_credential(folder, "aws_secret_access_key"),
+            catalog_user=read_credential(folder, "catalog_user"),
+            catalog_password=read_credential(folder, "catalog_password"),
         )
 
     def catalog_properties(self) -> dict[str, str]:
@@ -106,7 +106,12 @@ class Connections:
         )
 
 
-def _credential(folder: Path, name: str) -> str:
+def read_credential(folder: Path, name: str) -> str:
+    """The content of a credential file.
+
+    Raises:
+        ConnectionSettingsError: it is missing or empty.
+    """
     path = folder / name
     try:
         value = path.read_text(encoding="utf-8").strip()

@@ -62,16 +62,18 @@ class OffsetRange:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """Records of an interval: read = accepted + quarantined."""
+    """Records of an interval: read = accepted + quarantined + erased (those of households that were erased)."""
 
     read: int
     accepted: int
     quarantined: int
+    erased: int = 0
 
     def __post_init__(self) -> None:
-        if self.read != self.accepted + self.quarantined:
+        if self.read != self.accepted + self.quarantined + self.erased:
             raise LedgerError(
-                f"counts do not add up: read {self.read}, accepted {self.accepted} + quarantined {self.quarantined}"
+                f"counts do not add up: read {self.read}, accepted {self.accepted} + quarantined {self.quarantined} "
+                f"+ erased {self.erased}"
             )
 
 
@@ -118,6 +120,8 @@ class IntervalRecord:
             "run_id": self.run_id,
             "closed_at": iso(self.closed_at),
         }
+        if self.counts.erased:
+            value["erased"] = self.counts.erased
         if self.mended:
             value["mended"] = {str(number): list(offsets) for number, offsets in sorted(self.mended.items())}
         return json.dumps(value, separators=(",", ":"))
@@ -136,7 +140,7 @@ class IntervalRecord:
                 topic=value["topic"],
                 topic_id=value["topic_id"],
                 ranges={int(number): OffsetRange(*span) for number, span in value["ranges"].items()},
-                counts=Counts(value["read"], value["accepted"], value["quarantined"]),
+                counts=Counts(value["read"], value["accepted"], value["quarantined"], value.get("erased", 0)),
                 run_id=value["run_id"],
                 closed_at=_utc(value["closed_at"], "closed_at"),
                 mended={int(number): tuple(offsets) for number, offsets in value.get("mended", {}).items()},

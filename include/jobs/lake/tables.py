@@ -177,3 +177,37 @@ GPU_HOURS = TableSpec(
         ("cost", DoubleType(), True),
     ),
 )
+
+#: Households that were erased, as pseudonyms: `include.jobs.lake.erasures`.
+ERASURES = TableSpec(
+    "platform.erasures",
+    _schema(("pseudonym", StringType(), True), ("requested_at", TimestamptzType(), True)),
+)
+
+#: The audit trail: one row for each try of a task, chained by hashes. `inputs` and `outputs` are JSON lists of
+#: `{kind, name, snapshot_id or version, rows}`; `started_by` names no person but by a pseudonym.
+AUDIT = TableSpec(
+    "platform.audit",
+    _schema(
+        ("number", LongType(), True),
+        ("try_id", StringType(), True),
+        ("dag_id", StringType(), True),
+        ("run_id", StringType(), True),
+        ("task_id", StringType(), True),
+        ("map_index", IntegerType(), True),
+        ("try_number", IntegerType(), True),
+        ("owner", StringType(), True),
+        ("started_by", StringType(), True),
+        ("started", TimestamptzType(), True),
+        ("ended", TimestamptzType(), True),
+        ("code_version", StringType(), True),
+        ("image", StringType(), True),
+        ("image_digest", StringType(), True),
+        ("inputs", StringType(), True),
+        ("outputs", StringType(), True),
+        ("state", StringType(), True),
+        ("error", StringType(), True),
+        ("previous_hash", StringType(), True),
+        ("hash", StringType(), True),
+    ),
+)

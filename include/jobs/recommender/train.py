@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
+from include.jobs.lake import lineage
 from include.jobs.lake.catalog import open_catalog
 from include.jobs.lake.connections import Connections
 from include.jobs.ranking.errors import RankingError
@@ -160,6 +161,10 @@ def _register(
         "model_version": str(version.version),
         "mlflow_run_id": version.run_id,
         "seconds": round(_since(started), 2),
+        **lineage.datasets(
+            [lineage.table(name, number) for name, number in facts["snapshots"].items()],
+            [lineage.model(destination.model_name, str(version.version))],
+        ),
     }
 
 

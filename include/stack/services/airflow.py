@@ -124,4 +124,5 @@ def credentials(platform: Platform) -> AirflowCredentials:
         admin_password=own.airflow_admin_password.get_secret_value(),
         s3_access_key=own.s3_access_key,
         s3_secret_key=own.s3_secret_key.get_secret_value(),
+        pseudonym_key=own.pseudonym_key.get_secret_value(),
     )

@@ -99,19 +99,16 @@ def create_objects(platform: Platform) -> None:
 
     :raises ServiceError: the API refuses.
     """
-    kubernetes, credentials = platform.settings.kubernetes, platform.credentials
-    secrets = {
-        "aws_access_key_id": credentials.s3_access_key,
-        "aws_secret_access_key": credentials.s3_secret_key.get_secret_value(),
-        "catalog_user": "lake",
-        "catalog_password": credentials.lake_database_password.get_secret_value(),
-    }
-    config = platform.settings.platform_environment()
+    kubernetes = platform.settings.kubernetes
+    config, secrets = platform.settings.platform_environment(), secrets_of(platform)
     objects: list[tuple[str, dict[str, Any]]] = [
         ("serviceaccounts", _object("ServiceAccount", kubernetes.service_account)),
         ("serviceaccounts", _object("ServiceAccount", kubernetes.spark_service_account)),
         ("configmaps", _object("ConfigMap", kubernetes.platform_config_map) | {"data": config}),
-        ("secrets", _object("Secret", kubernetes.credentials_secret) | {"type": "Opaque", "stringData": secrets}),
+        (
+            "secrets",
+            _object("Secret", kubernetes.credentials_secret) | {"type": "Opaque", "stringData": secrets},
+        ),
     ]
     with kubeconfig.client(platform.kubeconfig) as api:
         for kind, body in objects:
@@ -126,6 +123,18 @@ def create_objects(platform: Platform) -> None:
             except httpx.HTTPError as error:
                 where = platform.kubeconfig if platform.own_cluster else platform.paths.logs / f"{NAME}.log"
                 raise ServiceError(f"the cluster does not take {path}: {error}. See {where}") from error
+
+
+def secrets_of(platform: Platform) -> dict[str, str]:
+    """What the Secret `podium-credentials` holds, which jobs find as files."""
+    credentials = platform.credentials
+    return {
+        "aws_access_key_id": credentials.s3_access_key,
+        "aws_secret_access_key": credentials.s3_secret_key.get_secret_value(),
+        "catalog_user": "lake",
+        "catalog_password": credentials.lake_database_password.get_secret_value(),
+        "pseudonym_key": credentials.pseudonym_key.get_secret_value(),
+    }
 
 
 def _object(kind: str, name: str) -> dict[str, Any]:
@@ -148,7 +157,7 @@ def _nodes(name: str, pool: NodePool) -> list[dict[str, Any]]:
 def _image(platform: Platform, venv: Venv) -> dict[str, Any]:
     env = {"VIRTUAL_ENV": str(venv.path), "PYTHONPATH": APP}
     mounts = {f"{APP}/include": platform.paths.checkout / "include"}
-    if venv.name == spark.IMAGE:
+    if venv.name in spark.IMAGES:
         env |= spark.environment(platform)
         mounts |= spark.mounts(platform)
     return {

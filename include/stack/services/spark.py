@@ -1,10 +1,11 @@
-"""What Spark finds in its image's environment: a Java, and a configuration that puts the jars on the class path."""
+"""What Spark finds in its images' environments: a Java, and a configuration that puts the jars on the class path."""
 
 from pathlib import Path
 
 from include.stack.service import Platform
 
-IMAGE = "features"
+#: The images with Spark in them.
+IMAGES = frozenset({"features", "upkeep"})
 CONFIG = "spark-conf"
 CONFIG_IN_IMAGE = "/opt/spark/conf"
 
@@ -28,5 +29,5 @@ def environment(platform: Platform) -> dict[str, str]:
 
 
 def mounts(platform: Platform) -> dict[str, Path]:
-    """What the image has beside its environment."""
+    """What such an image has beside its environment."""
     return {CONFIG_IN_IMAGE: platform.paths.run / CONFIG}

@@ -6,7 +6,6 @@ marks it, the scheduler when its process is dead).
 """
 
 import datetime as dt
-import hashlib
 import json
 import logging
 from dataclasses import asdict, dataclass
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from airflow.listeners import hookimpl
 
+from podium.listeners import bucket
 from podium.platform import settings
 
 if TYPE_CHECKING:
@@ -23,9 +23,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 PREFIX: Final = "gpu-hours/"
-CONNECT_S: Final = 2
-READ_S: Final = 5
-CONFLICT: Final = ("PreconditionFailed", "ConditionalRequestConflict", "412", "409")
 
 
 @dataclass(frozen=True)
@@ -72,7 +69,7 @@ class Usage:
             dag_id=task_instance.dag_id,
             run_id=task_instance.run_id,
             task_id=task_instance.task_id,
-            map_index=-1 if task_instance.map_index is None else task_instance.map_index,
+            map_index=bucket.map_index_of(task_instance),
             try_number=task_instance.try_number,
             owner=getattr(task, "owner", None) or environment.airflow.owner,
             state=state,
@@ -88,51 +85,11 @@ class Usage:
     @cached_property
     def try_id(self) -> str:
         """Identifies the try: 32 hexadecimal digits."""
-        parts = (self.dag_id, self.run_id, self.task_id, str(self.map_index), str(self.try_number))
-        return hashlib.sha256("".join(f"{len(part)}:{part}" for part in parts).encode()).hexdigest()[:32]
+        return bucket.try_id(self.dag_id, self.run_id, self.task_id, self.map_index, self.try_number)
 
     def to_json(self) -> str:
         """As it lies in the bucket."""
         return json.dumps({"try_id": self.try_id, **asdict(self)}, sort_keys=True)
-
-
-def store(usage: Usage, environment: "Settings") -> bool:
-    """Write a usage into the lake's bucket, unless its try is there already.
-
-    :returns: whether it was written.
-    :raises botocore.exceptions.BotoCoreError: the bucket cannot be reached.
-    :raises botocore.exceptions.ClientError: it refuses.
-    :raises AirflowNotFoundException: there is no connection to the lake.
-    """
-    from urllib.parse import urlsplit
-
-    import boto3
-    from airflow.sdk import BaseHook
-    from botocore.config import Config
-    from botocore.exceptions import ClientError
-
-    reach, connection = environment.reach, BaseHook.get_connection(environment.airflow.lake_connection_id)
-    client = boto3.client(
-        "s3",
-        endpoint_url=connection.extra_dejson.get("endpoint_url") or reach.s3_endpoint_url,
-        region_name=reach.s3_region,
-        aws_access_key_id=connection.login,
-        aws_secret_access_key=connection.password,
-        config=Config(connect_timeout=CONNECT_S, read_timeout=READ_S, retries={"total_max_attempts": 2}),
-    )
-    try:
-        client.put_object(
-            Bucket=urlsplit(reach.lake_warehouse).netloc,
-            Key=f"{PREFIX}{usage.try_id}.json",
-            Body=usage.to_json().encode(),
-            ContentType="application/json",
-            IfNoneMatch="*",
-        )
-    except ClientError as error:
-        if error.response.get("Error", {}).get("Code") in CONFLICT:
-            return False
-        raise
-    return True
 
 
 class GpuHoursListener:
@@ -157,7 +114,7 @@ class GpuHoursListener:
         usage = None
         try:
             usage = Usage.of(task_instance, state, settings())
-            if usage is not None and store(usage, settings()):
+            if usage is not None and bucket.store(PREFIX, usage.try_id, usage.to_json(), settings()):
                 log.info("GPU-hours: %d %s for %.0f s", usage.gpus, usage.gpu_product, usage.seconds)
         except Exception as error:
             # An account that lacks a line is mended by hand; a task that fails for its account is not.

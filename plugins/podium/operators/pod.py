@@ -29,6 +29,7 @@ from podium.failures import explain_pod
 from podium.hooks.patience import patiently
 from podium.hooks.pods import Pods
 from podium.identity import EPOCH_LABEL, TASK_LABEL, Identity
+from podium.lineage import Reported, image_id, openlineage
 from podium.links import PodLogLink
 from podium.node_pools import place
 from podium.platform import settings
@@ -37,6 +38,7 @@ from podium.triggers.pod import PodTrigger
 from podium.triggers.work import run_here
 
 if TYPE_CHECKING:
+    from airflow.providers.openlineage.extractors import OperatorLineage
     from airflow.sdk import Context
 
 # A pod that is done so soon is waited for on the spot: to defer and to resume costs more than that.
@@ -134,6 +136,7 @@ class PodiumPodOperator(KubernetesPodOperator):
             xcom_sidecar_container_security_context=pod_parts.CONTAINER_SECURITY_CONTEXT,
             **(defaults | placement.airflow_pool | kwargs),
         )
+        self.reported = Reported()
         self._identity: Identity | None = None
         self._ti: Any = None
         self._log_complete = False
@@ -150,7 +153,7 @@ class PodiumPodOperator(KubernetesPodOperator):
         identity = self._identify(context)
         if self._record is not None and self._pods.read(identity.name) is None:
             self.log.info("Try %d has collected the result; its log is there", self._record.attempt)
-            return self.collect(context, self._record.result)
+            return self._collect(context, self._record.result)
         try:
             self.execute_async(context)
         except AirflowTaskTimeout:
@@ -182,12 +185,12 @@ class PodiumPodOperator(KubernetesPodOperator):
             if record is None:
                 self._end("gone", event["message"])
             # By an attempt that has come so far, and no further.
-            self._result = self.collect(context, record.result)
+            self._result = self._collect(context, record.result)
             return self._result
         if event["status"] in ("gone", "timeout"):
             self._end(event["status"], event["message"])
         self._log_complete = event.get("log_complete", False)
-        self._result = self.collect(context, super().trigger_reentry(context, event))
+        self._result = self._collect(context, super().trigger_reentry(context, event))
         return self._result
 
     def collect(self, context: "Context", result: Any) -> Any:
@@ -196,6 +199,16 @@ class PodiumPodOperator(KubernetesPodOperator):
         :param result: the JSON that the pod left, None if it left none.
         """
         return result
+
+    def _collect(self, context: "Context", result: Any) -> Any:
+        """Note what the pod reports, for lineage and the audit trail, before a child judges it."""
+        pod = self.client.api_client.sanitize_for_serialization(self.pod)
+        self.reported = Reported(result, image_id(pod, self.base_container_name))
+        return self.collect(context, result)
+
+    def get_openlineage_facets_on_complete(self, _: Any) -> "OperatorLineage[Any, Any]":
+        """What the pod has read and written, for the OpenLineage provider."""
+        return openlineage(self)
 
     def get_or_create_pod(self, pod_request_obj: k8s.V1Pod, context: "Context") -> k8s.V1Pod:
         """Join the pod of this identity, or make it; pods of earlier epochs of the task end first.

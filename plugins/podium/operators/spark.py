@@ -12,11 +12,13 @@ from podium.custom_resource_run import Cleanup, CustomResourceRun
 from podium.hooks.custom_resource import Object
 from podium.identity import Identity
 from podium.kinds import SPARK_APPLICATION
+from podium.lineage import Reported, openlineage
 from podium.links import PodLogLink, SparkUiLink
 from podium.node_pools import place
 from podium.platform import settings
 
 if TYPE_CHECKING:
+    from airflow.providers.openlineage.extractors import OperatorLineage
     from airflow.sdk import Context
 
 SPARK_VERSION: Final = "4.1.1"
@@ -133,6 +135,7 @@ class PodiumSparkOperator(SparkKubernetesOperator):
         # The provider's False means that no side-car is wanted; the result comes from the driver's log.
         self.do_xcom_push = True
         self.cleanup_policy = cleanup
+        self.reported = Reported()
         self._run: CustomResourceRun | None = None
 
     def execute(self, context: "Context") -> Any:
@@ -149,6 +152,10 @@ class PodiumSparkOperator(SparkKubernetesOperator):
         :raises WorkTimeoutError: it did not finish in time.
         """
         return self._begin().finish(context, event)
+
+    def get_openlineage_facets_on_complete(self, _: Any) -> "OperatorLineage[Any, Any]":
+        """What the application has read and written, for the OpenLineage provider."""
+        return openlineage(self)
 
     def on_kill(self) -> None:
         """End the application, unless another attempt has taken it over."""

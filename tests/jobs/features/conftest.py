@@ -1,20 +1,12 @@
-"""A real Spark with the image's jars, on a real lake."""
-
-import hashlib
-import os
-import subprocess
-import sys
-from collections.abc import Iterator
-from pathlib import Path
+"""A real Spark on a real lake."""
 
 import pytest
-from pyspark.sql import SparkSession
 
-from include.jobs.features.session import lake_session
 from include.jobs.lake.connections import Connections
-from tests.services import ROOT, Services
+from tests.jobs.spark_session import spark
+from tests.services import Services
 
-_FIND_JAVA = "import sys, pathlib; from include.stack.java import find; print(find(pathlib.Path(sys.argv[1])).home)"
+__all__ = ["connections", "spark"]
 
 
 @pytest.fixture(scope="session")
@@ -22,24 +14,3 @@ def connections(services: Services, tmp_path_factory: pytest.TempPathFactory) ->
     """What a job in a pod would read from its environment."""
     folder = services.write_credentials(tmp_path_factory.mktemp("credentials"))
     return Connections.from_environment(services.platform_environment | {"PODIUM_CREDENTIALS_DIR": str(folder)})
-
-
-@pytest.fixture(scope="session")
-def spark(connections: Connections) -> Iterator[SparkSession]:
-    """A session as the job makes it."""
-    cache = Path(os.environ["PODIUM_CACHE"])
-    # The launcher knows which Java fits.
-    python = os.environ.get("PODIUM_STACK_PYTHON", sys.executable)
-    java = subprocess.run([python, "-c", _FIND_JAVA, str(cache)], cwd=ROOT, capture_output=True, text=True, check=True)
-    lock = ROOT / "include" / "jobs" / "features" / "jars.lock"
-    jars = cache / "jars" / f"features-{hashlib.sha256(lock.read_bytes()).hexdigest()[:12]}"
-    assert jars.is_dir(), f"{jars} is missing: run `make setup`"
-    submit = f"--master local[2] --driver-memory 1g --driver-class-path {jars}/* --name tests pyspark-shell"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("JAVA_HOME", java.stdout.strip())
-        patch.setenv("SPARK_LOCAL_IP", "127.0.0.1")
-        patch.setenv("PYSPARK_SUBMIT_ARGS", submit)
-        session = lake_session(connections)
-        session.sparkContext.setLogLevel("ERROR")
-        yield session
-        session.stop()

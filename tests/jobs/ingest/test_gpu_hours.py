@@ -9,8 +9,9 @@ import pytest
 from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.exceptions import NoSuchTableError
 
-from include.jobs.ingest.gpu_hours import PREFIX, MalformedUsageError, fold
+from include.jobs.ingest.gpu_hours import PREFIX, fold
 from include.jobs.lake.connections import Connections
+from include.jobs.lake.inbox import MalformedRecordError
 from include.jobs.lake.tables import GPU_HOURS
 
 
@@ -101,6 +102,6 @@ def test_an_object_that_is_no_record_is_named_and_loses_nothing(
     connections: Connections, catalog: SqlCatalog, text: str
 ) -> None:
     leave(connections, text, usage(1))
-    with pytest.raises(MalformedUsageError, match=r"s3://lake/gpu-hours/odd-0\.json .*correct it or remove it"):
+    with pytest.raises(MalformedRecordError, match=r"s3://lake/gpu-hours/odd-0\.json .*correct it or remove it"):
         fold(connections, catalog)
     assert len(left(connections)) == 2

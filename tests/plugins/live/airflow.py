@@ -41,6 +41,7 @@ SECRETS = Credentials(
     admin_password="let-me-in",
     s3_access_key="",
     s3_secret_key="",
+    pseudonym_key="",
 )
 
 
@@ -152,6 +153,7 @@ def running_airflow(
         postgres_password=own["airflow_database_password"],
         s3_access_key=own["s3_access_key"],
         s3_secret_key=own["s3_secret_key"],
+        pseudonym_key=own["pseudonym_key"],
     )
     prepare(home, secrets)
     bundle = {

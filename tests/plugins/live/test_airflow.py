@@ -18,8 +18,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 MODES = pytest.mark.parametrize("mode", ["deferred", "sync"])
 
 
-def usages(services: Services, dag_id: str, run_id: str) -> list[dict[str, Any]]:
-    """The records of GPU-hours that lie in the bucket, of one run."""
+def records(services: Services, prefix: str, dag_id: str, run_id: str) -> list[dict[str, Any]]:
+    """The records below a prefix of the bucket, of one run."""
     client = boto3.client(
         "s3",
         endpoint_url=services.platform_environment["S3_ENDPOINT_URL"],
@@ -27,10 +27,22 @@ def usages(services: Services, dag_id: str, run_id: str) -> list[dict[str, Any]]
         aws_access_key_id=services.credentials["s3_access_key"],
         aws_secret_access_key=services.credentials["s3_secret_key"],
     )
-    keys = [item["Key"] for item in client.list_objects_v2(Bucket="lake", Prefix="gpu-hours/").get("Contents", [])]
-    records = [json.loads(client.get_object(Bucket="lake", Key=key)["Body"].read()) for key in keys]
-    found = [record for record in records if (record["dag_id"], record["run_id"]) == (dag_id, run_id)]
+    keys = [item["Key"] for item in client.list_objects_v2(Bucket="lake", Prefix=prefix).get("Contents", [])]
+    read = [json.loads(client.get_object(Bucket="lake", Key=key)["Body"].read()) for key in keys]
+    found = [record for record in read if (record["dag_id"], record["run_id"]) == (dag_id, run_id)]
     return sorted(found, key=lambda record: (record["task_id"], record["try_number"]))
+
+
+def usages(services: Services, dag_id: str, run_id: str) -> list[dict[str, Any]]:
+    """The records of GPU-hours of one run."""
+    return records(services, "gpu-hours/", dag_id, run_id)
+
+
+def events(services: Services, dag_id: str) -> list[dict[str, Any]]:
+    """The OpenLineage events of a DAG's task, as they came."""
+    file = services.home / "logs" / "lineage" / "events.jsonl"
+    found = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+    return [event for event in found if event["job"]["name"] == f"{dag_id}.work"]
 
 
 def pods_of(platform: Platform, dag_id: str) -> list[dict[str, Any]]:
@@ -67,11 +79,25 @@ def test_a_task_returns_its_result_and_its_whole_log(airflow: Airflow, services:
     wait_for(lambda: airflow.state(dag_id, run) in ("success", "failed"), "the task", 120)
     lines = airflow.log(dag_id, run, 1)
     assert airflow.state(dag_id, run) == "success", "\n".join(lines)
-    assert airflow.result(dag_id, run) == {"ran": 1}
+    assert airflow.result(dag_id, run)["ran"] == 1
     assert numbers("\n".join(lines)) == list(range(60))
     links = airflow.call("GET", f"/dags/{dag_id}/dagRuns/{run}/taskInstances/work/links")["extra_links"]
     assert links["Pod log"].endswith("/tasks/work?try_number=1"), links
     wait_for(lambda: [record["state"] for record in usages(services, dag_id, run)] == ["success"], "its GPU-hours")
+    wait_for(lambda: records(services, "audit/", dag_id, run), "its line in the audit trail")
+    (audited,) = records(services, "audit/", dag_id, run)
+    assert (audited["task_id"], audited["try_number"], audited["state"]) == ("work", 1, "success")
+    assert audited["started_by"].startswith("user:")
+    assert "admin" not in json.dumps(audited)
+    assert audited["image_digest"].startswith("sha256:")
+    assert json.loads(audited["outputs"]) == [{"kind": "table", "name": "t", "rows": 3, "snapshot_id": "42"}]
+    wait_for(lambda: [e for e in events(services, dag_id) if e["eventType"] == "COMPLETE"], "its lineage")
+    assert {event["eventType"] for event in events(services, dag_id)} == {"START", "COMPLETE"}
+    (complete,) = [event for event in events(services, dag_id) if event["eventType"] == "COMPLETE"]
+    (output,) = complete["outputs"]
+    assert output["name"] == "t"
+    assert output["facets"]["version"]["datasetVersion"] == "42"
+    assert output["outputFacets"]["outputStatistics"]["rowCount"] == 3
 
 
 @MODES

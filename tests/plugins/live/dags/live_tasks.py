@@ -53,7 +53,10 @@ for mode in ("deferred", "sync"):
                 "python",
                 "-c",
                 "import time\nfor n in range(60): print(f'line {n}.', flush=True); time.sleep(0.25)\n"
-                "import os; open(os.environ['PODIUM_XCOM_PATH'], 'w').write('{\"ran\": 1}')",
+                "import json, os\n"
+                "table = {'kind': 'table', 'name': 't', 'snapshot_id': '42', 'rows': 3}\n"
+                "result = {'ran': 1, 'datasets': {'inputs': [], 'outputs': [table]}}\n"
+                "json.dump(result, open(os.environ['PODIUM_XCOM_PATH'], 'w'))",
             ],
             node_pool="gpu-a100",
             gpus=1,

@@ -18,6 +18,7 @@ def lake_session(connections: Connections) -> SparkSession:
         # Times are computed in UTC and turned to the shop's time zone by name, never by the machine's.
         "spark.sql.session.timeZone": "UTC",
         "spark.ui.enabled": "false",
+        "spark.ui.showConsoleProgress": "false",
         # The data of one shop: the default of 200 makes more files and tasks than rows are worth.
         "spark.sql.shuffle.partitions": "8",
         catalog: "org.apache.iceberg.spark.SparkCatalog",
@@ -27,6 +28,8 @@ def lake_session(connections: Connections) -> SparkSession:
         f"{catalog}.jdbc.password": connections.catalog_password,
         # The layout that PyIceberg's SqlCatalog writes.
         f"{catalog}.jdbc.schema-version": "V1",
+        # What is kept would be out of date beside other writers.
+        f"{catalog}.cache-enabled": "false",
         f"{catalog}.warehouse": connections.warehouse,
         f"{catalog}.io-impl": "org.apache.iceberg.aws.s3.S3FileIO",
         f"{catalog}.client.region": connections.s3_region,

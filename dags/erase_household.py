@@ -1,0 +1,86 @@
+"""The right to be forgotten: one household erased from tables, snapshots, models and what is ingested from now on."""
+
+import datetime as dt
+
+from airflow.sdk import DAG, Param
+from podium.dag_defaults import Tag, default_args
+from podium.operators.pod import PodiumPodOperator
+from podium.operators.spark import PodiumSparkOperator
+from podium.platform import settings
+
+DOC = """
+### What
+1. `erase` puts the household on the erasure list (as a keyed hash), so that no ingest brings it back from a topic. It
+   flags the registered models that saw its rows (`podium.erasure.<pseudonym>` on the version). It deletes its rows from
+   every table and branch, quarantined raw records included, keeps the ledger's counts right, and lets tags of models name
+   the same content without it. It writes the files that models serve from anew, and removes the pages of Data Docs.
+2. `expire` expires every snapshot but what branches and tags name now, and deletes their files.
+3. `prove` reads every file of the lake's bucket and of every run in MLflow, whether a snapshot names it or not, and fails
+   while the household is in one. Its report, `erasures/<pseudonym>.json` in the bucket, names what was searched, with counts
+   before and after.
+
+Sums over many households (`features.items`, `features.demand`, weights of networks) stay: nobody can be told from them.
+Manifests of the tables hold the smallest and largest id of each file only.
+
+**Topics.** Of a compacted topic `erase` removes the household by tombstones. From any other topic single records cannot be
+taken: they go with retention, and the report says when (`gone_by`; null: never). Deleting all records before an offset is for the
+broker's owner to decide. Until then the erasure list keeps them out.
+
+### When
+By hand, with the household's id:
+
+    airflow dags trigger erase_household --conf '{"household": 900}'
+
+Afterwards:
+- restart the predictors, which hold their model in memory: `kubectl -n podium delete pod -l component=predictor`, one
+  at a time; train again where a flagged model must no longer be used;
+- a training or another reader of an expired snapshot that was running fails: clear it;
+- Airflow itself still knows the id, in the run's configuration: delete the run once it has succeeded
+  (`DELETE /api/v2/dags/erase_household/dagRuns/<run>`). The audit trail and OpenLineage know the pseudonym only;
+- where the bucket keeps versions of objects, or backups are made, the household is in those until they lapse.
+
+### Backfill
+There is nothing to backfill. Running it again for the same household is safe, and does what is left to do.
+
+### When a task fails
+| task | means | do |
+| --- | --- | --- |
+| `erase` | the lake, MLflow or the broker is out of reach; or an interval does not hold what its ledger records | mend what the reason names; clear the task: it goes on where it was |
+| `expire` | as `maintain` of `maintain_lake` | see there; clear the task |
+| `prove` | the household is still in the named files | files that no snapshot names: a writer had begun before the erasure. They go with `maintain_lake` once older than `upkeep.orphan_age_s`: clear `prove` then. Files of a table: clear `erase` with all that follows. Others (mended records in the bucket, …): remove them by hand |
+"""
+
+upkeep = settings().upkeep
+
+with DAG(
+    "erase_household",
+    schedule=None,
+    catchup=False,
+    max_active_runs=1,
+    default_args=default_args(dt.timedelta(hours=6)),
+    params={"household": Param(type="integer", minimum=0, description="id of the household")},
+    tags=[Tag.UPKEEP, Tag.AUDIT],
+    doc_md=DOC,
+):
+    command = ["python", "-m", "include.jobs.upkeep"]
+    household = ["--household", "{{ params.household }}"]
+
+    erase = PodiumPodOperator(
+        task_id="erase", image="upkeep", arguments=[*command, "erase", *household], cpu="1", memory="4Gi"
+    )
+    expire = PodiumSparkOperator(
+        task_id="expire",
+        image="upkeep",
+        main="local:///app/include/jobs/upkeep/main.py",
+        arguments=[
+            *("--no-compaction", "--keep-snapshots-s", "0", "--keep-snapshots", "1"),
+            *("--orphan-age-s", str(upkeep.orphan_age_s)),
+        ],
+        driver_memory=upkeep.driver_memory,
+        executors=upkeep.executor_instances,
+    )
+    prove = PodiumPodOperator(
+        task_id="prove", image="upkeep", arguments=[*command, "prove", *household], cpu="1", memory="4Gi"
+    )
+
+    erase >> expire >> prove

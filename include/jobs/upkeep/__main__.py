@@ -1,0 +1,67 @@
+"""Command line of the upkeep image for what needs no Spark: `python -m include.jobs.upkeep COMMAND`, see `--help`."""
+
+import argparse
+import logging
+import sys
+
+from include.jobs.lake.errors import run_main
+from include.jobs.lake.result import write_result
+
+
+def main() -> None:
+    """Parse the command line and run the command; the result goes to `write_result`."""
+    parser = argparse.ArgumentParser(prog="python -m include.jobs.upkeep", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("record", help="append what Airflow has recorded to the audit trail")
+    verify = commands.add_parser("verify", help="verify the audit trail's chain of hashes")
+    verify.add_argument("--head", default="", help="<number>:<hash> noted before, as `record` returned it: hold to it")
+    household = argparse.ArgumentParser(add_help=False)
+    household.add_argument("--household", type=int, required=True, help="the household's id")
+    commands.add_parser("erase", parents=[household], help="erase a household from tables, models and topics")
+    commands.add_parser("prove", parents=[household], help="search all files for an erased household")
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    run = {"record": _record, "verify": _verify, "erase": _erase, "prove": _prove}
+    run[arguments.command](arguments)
+
+
+def _record(_: argparse.Namespace) -> None:
+    from include.jobs.lake.catalog import open_catalog
+    from include.jobs.lake.connections import Connections
+    from include.jobs.upkeep.audit import record
+
+    connections = Connections.from_environment()
+    write_result(record(connections, open_catalog(connections)))
+
+
+def _verify(arguments: argparse.Namespace) -> None:
+    from include.jobs.lake.catalog import open_catalog
+    from include.jobs.upkeep.audit import Head, verify
+
+    write_result(verify(open_catalog(), Head.parse(arguments.head) if arguments.head else None))
+
+
+def _erase(arguments: argparse.Namespace) -> None:
+    from include.jobs.lake.catalog import open_catalog
+    from include.jobs.lake.connections import Connections, kafka_bootstrap_servers
+    from include.jobs.lake.pseudonyms import Pseudonyms
+    from include.jobs.upkeep.erase import erase
+    from include.jobs.upkeep.protect import Models
+
+    connections, models, pseudonyms = Connections.from_environment(), Models.connect(), Pseudonyms.from_environment()
+    catalog, servers = open_catalog(connections), kafka_bootstrap_servers()
+    write_result(erase(connections, catalog, models, pseudonyms, arguments.household, servers))
+
+
+def _prove(arguments: argparse.Namespace) -> None:
+    from include.jobs.lake.connections import Connections
+    from include.jobs.lake.pseudonyms import Pseudonyms
+    from include.jobs.upkeep.erase import prove
+    from include.jobs.upkeep.protect import Models
+
+    connections, models = Connections.from_environment(), Models.connect()
+    write_result(prove(connections, models, Pseudonyms.from_environment(), arguments.household))
+
+
+if __name__ == "__main__":
+    run_main(main)

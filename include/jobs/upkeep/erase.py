@@ -1,0 +1,152 @@
+"""Erasing one household, and proving it: the order of what must happen."""
+
+import datetime as dt
+import logging
+import re
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from pyarrow.fs import FileSelector
+from pyiceberg.catalog.sql import SqlCatalog
+
+from include.jobs.lake import lineage
+from include.jobs.lake.connections import Connections
+from include.jobs.lake.erasures import put_on_list
+from include.jobs.lake.errors import EXIT_TRY_LATER, JobError
+from include.jobs.lake.ledger import Ledger
+from include.jobs.lake.pseudonyms import Pseudonyms
+from include.jobs.lake.result import read_object, write_object
+from include.jobs.upkeep.erase_models import erase_artifacts, flag_models, follow_tags, knowing
+from include.jobs.upkeep.erase_tables import erase_rows, rewrite_tags
+from include.jobs.upkeep.erase_topics import bury, search_topic
+from include.jobs.upkeep.protect import Models
+from include.jobs.upkeep.search import report, search_bucket
+from include.jobs.upkeep.tables import all_tables
+
+#: Pages about an interval's data, which may show single rows: made again when the interval is validated.
+PAGES: Final = "data_docs"
+
+log = logging.getLogger(__name__)
+
+
+class NotErasedError(JobError):
+    """The household is still somewhere."""
+
+    exit_code = EXIT_TRY_LATER
+
+
+def erase(
+    connections: Connections,
+    catalog: SqlCatalog,
+    models: Models,
+    pseudonyms: Pseudonyms,
+    household_id: int,
+    servers: str,
+) -> dict[str, Any]:
+    """Erase a household from tables, models, pages and compacted topics. Safe to repeat.
+
+    The files of snapshots from before stay until these are expired, which comes next; `prove` comes after.
+
+    Returns:
+        `{pseudonym, rows: {table: number}, models, artifacts, snapshots, pages, tombstones, …}`.
+    """
+    pseudonym = pseudonyms.household(household_id)
+    # First of all: what is ingested from now on leaves the household out.
+    put_on_list(catalog, pseudonym)
+    flagged = flag_models(catalog, models, household_id, pseudonym, dt.datetime.now(dt.UTC).isoformat())
+    follow_tags(models, rewrite_tags(catalog, household_id))
+    rows = erase_rows(catalog, household_id)
+    pages = _drop_pages(connections, household_id)
+    topics = [search_topic(servers, topic, household_id) for topic in topics_of(catalog)]
+    result = {
+        "pseudonym": pseudonym,
+        "erased_at": dt.datetime.now(dt.UTC).isoformat(),
+        "rows": rows,
+        "models": flagged,
+        "artifacts": len(erase_artifacts(models, household_id)),
+        "pages": pages,
+        "tombstones": sum(bury(servers, held) for held in topics),
+        "topics": [held.report() for held in topics],
+    }
+    write_object(report_address(connections, pseudonym), _with_first(connections, result), connections)
+    changed = [name for name, count in rows.items() if count]
+    return result | lineage.datasets(
+        [lineage.topic(held.topic, held.read) for held in topics],
+        [_as_of(catalog, name, rows[name]) for name in changed],
+    )
+
+
+def prove(connections: Connections, models: Models, pseudonyms: Pseudonyms, household_id: int) -> dict[str, Any]:
+    """Search all files for the household, and add what was searched to the erasure's report.
+
+    Returns:
+        `{pseudonym, report, searched}`.
+
+    Raises:
+        NotErasedError: it is still somewhere; the report says where.
+    """
+    pseudonym = pseudonyms.household(household_id)
+    searched = report(search_bucket(connections, household_id))
+    count, knowing_runs = knowing(models, household_id)
+    proof = {
+        "proved_at": dt.datetime.now(dt.UTC).isoformat(),
+        "bucket": searched,
+        "models": {"searched": count, "left": knowing_runs},
+    }
+    address = report_address(connections, pseudonym)
+    write_object(address, read_object(address, connections) | {"proof": proof}, connections)
+    left = [*searched["left"], *(f"the model of run {run}" for run in knowing_runs)]
+    if left:
+        raise NotErasedError(
+            f"household {pseudonym} is still in {len(left)} places:\n  " + "\n  ".join(left[:20]) + "\n"
+            "A file that no snapshot names goes with maintain_lake once it is older than any writer: run this again "
+            "then. For everything else run the erasure again; what is none of the platform's files, remove by hand"
+        )
+    return {"pseudonym": pseudonym, "report": address, "searched": searched} | lineage.datasets()
+
+
+def report_address(connections: Connections, pseudonym: str) -> str:
+    """Where an erasure's report lies."""
+    return f"s3://{urlsplit(connections.warehouse).netloc}/erasures/{pseudonym}.json"
+
+
+def topics_of(catalog: SqlCatalog) -> list[str]:
+    """Every topic that a ledger of the lake names."""
+    found: set[str] = set()
+    for name in all_tables(catalog):
+        found.update(record.topic for record in Ledger.of_taken(catalog.load_table(name).properties))
+    return sorted(found)
+
+
+def _with_first(connections: Connections, result: dict[str, Any]) -> dict[str, Any]:
+    """The result with the rows that earlier runs of the same erasure have erased."""
+    address = report_address(connections, result["pseudonym"])
+    path = address.removeprefix("s3://")
+    if not connections.filesystem().get_file_info(path).is_file:
+        return result | {"runs": [_run(result)]}
+    return result | {"runs": [*read_object(address, connections)["runs"], _run(result)]}
+
+
+def _run(result: dict[str, Any]) -> dict[str, Any]:
+    return {name: result[name] for name in ("erased_at", "rows", "artifacts", "tombstones")}
+
+
+def _drop_pages(connections: Connections, household_id: int) -> int:
+    """Remove the pages that show a number like the household's id."""
+    shown = re.compile(rb"(?<![0-9])%d(?![0-9])" % household_id)
+    files = connections.filesystem()
+    folder = f"{connections.warehouse.removeprefix('s3://')}/{PAGES}"
+    pages = [
+        info.path
+        for info in files.get_file_info(FileSelector(folder, recursive=True, allow_not_found=True))
+        if info.is_file
+    ]
+    naming = [path for path in pages if shown.search(files.open_input_file(path).readall())]
+    for path in naming:
+        files.delete_file(path)
+    return len(naming)
+
+
+def _as_of(catalog: SqlCatalog, name: str, rows: int) -> lineage.Dataset:
+    snapshot = catalog.load_table(name).current_snapshot()
+    return lineage.table(name, snapshot and snapshot.snapshot_id, rows)

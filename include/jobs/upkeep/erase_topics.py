@@ -1,0 +1,150 @@
+"""What the broker still holds of an erased household, and until when.
+
+A topic's records cannot be taken out one by one. In a compacted topic a tombstone removes all records of a key, and one
+is sent. In any other they go with retention, or when the broker's owner deletes all records before an offset: that is
+theirs to decide, because everybody's records before it go too. Until then the erasure list keeps the household out of
+whatever is ingested.
+"""
+
+import datetime as dt
+import logging
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType  # type: ignore[attr-defined]
+
+from include.jobs.lake.erasures import households_in
+from include.jobs.lake.errors import JobError
+
+TIMEOUT_S: Final = 30.0
+_BATCH: Final = 10_000
+
+log = logging.getLogger(__name__)
+
+
+class TopicError(JobError):
+    """The broker cannot be asked."""
+
+
+@dataclass(slots=True)
+class Held:
+    """What a topic holds: records read, those that name the household, and what becomes of them."""
+
+    topic: str
+    read: int = 0
+    naming: int = 0
+    latest_ms: int = -1
+    retention_ms: int = -1
+    compacted: bool = False
+    keys: set[tuple[int, bytes]] = field(default_factory=set)
+
+    def report(self) -> dict[str, Any]:
+        """As JSON: without the household."""
+        gone = None
+        if self.naming and self.retention_ms >= 0 and not self.compacted:
+            gone = dt.datetime.fromtimestamp((self.latest_ms + self.retention_ms) / 1000, dt.UTC).isoformat()
+        return {
+            "topic": self.topic,
+            "read": self.read,
+            "naming": self.naming,
+            "compacted": self.compacted,
+            "retention_ms": self.retention_ms,
+            "gone_by": gone,
+        }
+
+
+def search_topic(servers: str, topic: str, household_id: int) -> Held:
+    """Read a topic from its first record to what is its last now.
+
+    Raises:
+        TopicError: it does not exist, or the broker does not answer.
+    """
+    try:
+        held = _policy(servers, topic)
+        _read(servers, held, household_id)
+    except KafkaException as error:
+        raise TopicError(
+            f"topic {topic} at {servers} cannot be searched ({error.args[0].str()}): check that the broker runs and "
+            "that the topic is there, then run this again"
+        ) from error
+    return held
+
+
+def bury(servers: str, held: Held) -> int:
+    """Send a tombstone for each key of the household to the partition it was found in; how many. Compacted topics only.
+
+    Raises:
+        TopicError: the broker does not take them.
+    """
+    if not held.compacted or not held.keys:
+        return 0
+    producer = Producer({"bootstrap.servers": servers, "enable.idempotence": True})
+    for partition, key in sorted(held.keys):
+        producer.produce(held.topic, None, key, partition)
+    if producer.flush(TIMEOUT_S):
+        raise TopicError(f"topic {held.topic} at {servers} does not take tombstones: check the right to write it")
+    return len(held.keys)
+
+
+def _policy(servers: str, topic: str) -> Held:
+    admin = AdminClient({"bootstrap.servers": servers})
+    resource = ConfigResource(ResourceType.TOPIC, topic)
+    (answer,) = admin.describe_configs([resource], request_timeout=TIMEOUT_S).values()
+    config = answer.result(TIMEOUT_S)
+    return Held(
+        topic,
+        retention_ms=int(config["retention.ms"].value),
+        compacted="compact" in config["cleanup.policy"].value.split(","),
+    )
+
+
+def _read(servers: str, held: Held, household_id: int) -> None:
+    settings = {
+        "bootstrap.servers": servers,
+        "group.id": "podium-erasure",
+        "enable.auto.commit": False,
+        "enable.partition.eof": True,
+        "isolation.level": "read_uncommitted",
+    }
+    consumer = Consumer(settings)
+    try:
+        partitions = consumer.list_topics(held.topic, TIMEOUT_S).topics[held.topic].partitions
+        # The end as of now: who writes meanwhile writes what came after the erasure.
+        ends = {
+            number: consumer.get_watermark_offsets(TopicPartition(held.topic, number), TIMEOUT_S)[1]
+            for number in partitions
+        }
+        consumer.assign([TopicPartition(held.topic, number, OFFSET_BEGINNING) for number in partitions])
+        open_partitions = {number for number, end in ends.items() if end > 0}
+        while open_partitions:
+            messages = consumer.consume(_BATCH, TIMEOUT_S)
+            if not messages:
+                raise TopicError(
+                    f"topic {held.topic} at {servers} gave nothing for {TIMEOUT_S:.0f} s: is the broker up?"
+                )
+            for message in messages:
+                _look(held, message, household_id)
+                if message.error() or (message.offset() or 0) + 1 >= ends[message.partition()]:
+                    open_partitions.discard(message.partition())
+    finally:
+        consumer.close()
+
+
+def _look(held: Held, message: Any, household_id: int) -> None:
+    error = message.error()
+    if error is not None:
+        if error.code() != KafkaError._PARTITION_EOF:
+            raise KafkaException(error)
+        return
+    held.read += 1
+    key, value = message.key(), message.value()
+    if household_id not in households_in(key, value):
+        return
+    if value is None and held.compacted:
+        # A tombstone, from an earlier erasure: it is what removes the others.
+        return
+    held.naming += 1
+    held.latest_ms = max(held.latest_ms, message.timestamp()[1])
+    if key is not None:
+        held.keys.add((message.partition(), key))

@@ -1,0 +1,248 @@
+"""One household erased from a lake with everything in it, and the proof read from raw files."""
+
+import datetime as dt
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from confluent_kafka import Producer
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
+from pyiceberg.catalog.sql import SqlCatalog
+from pyspark.sql import SparkSession
+
+from include.jobs.lake.catalog import ensure_table
+from include.jobs.lake.commits import STAGING, files_of, publish_interval, scan_interval
+from include.jobs.lake.connections import Connections
+from include.jobs.lake.erasures import listed_pseudonyms
+from include.jobs.lake.ledger import Ledger
+from include.jobs.lake.pseudonyms import Pseudonyms
+from include.jobs.lake.result import read_object
+from include.jobs.lake.tables import HOUSEHOLDS, QUARANTINE, TRANSACTIONS
+from include.jobs.ranking.model import Candidates, RankerModel, own_frequency
+from include.jobs.upkeep.erase import NotErasedError, erase, prove, report_address
+from include.jobs.upkeep.erase_models import FLAG, load, runs
+from include.jobs.upkeep.erase_tables import ErasureError
+from include.jobs.upkeep.maintain import Policy, maintain_all
+from include.jobs.upkeep.protect import Models, protect
+from include.jobs.upkeep.tables import all_tables
+from tests.jobs.upkeep.lake import broken, fill, hour, record, register, sale
+
+ERASED, OTHER = 900, 901
+NAME = TRANSACTIONS.identifier
+TOPIC = "shop.transactions"
+RAW = [
+    (b"900", b"no JSON at all"),
+    (None, b'{"household_id": 900, "quantity": "one"}'),
+    (b"901", b'{\\"household_id\\":\\"900\\"'),
+    (b"901", b'{"household_id": 9001, "basket_id": 900}'),
+    (None, b"900"),
+]
+
+
+def sales(number: int) -> list[dict[str, Any]]:
+    """Six rows, two of the household that is to go."""
+    return [sale(number * 10 + line, hour(number), ERASED if line < 2 else OTHER + line) for line in range(6)]
+
+
+def model(households: list[int]) -> RankerModel:
+    """Two products for each household."""
+    count = len(households)
+    candidates = Candidates(
+        household_id=np.array(households),
+        offsets=np.arange(count + 1) * 2,
+        product_id=np.arange(count * 2),
+        inputs=np.arange(count * 2, dtype=np.float32).reshape(-1, 1),
+        popular_product_id=np.array([1, 2]),
+        popular_purchases=np.array([5.0, 4.0]),
+    )
+    return RankerModel("own_frequency", own_frequency(), dt.date(2017, 12, 1), candidates)
+
+
+@pytest.fixture
+def topic(kafka: str) -> str:
+    """Records of the household and of another one."""
+    admin = AdminClient({"bootstrap.servers": kafka})
+    if TOPIC not in admin.list_topics(timeout=10).topics:
+        config = {"retention.ms": "-1"}
+        admin.create_topics([NewTopic(TOPIC, 1, 1, config=config)])[TOPIC].result()
+        producer = Producer({"bootstrap.servers": kafka})
+        for key, value in RAW:
+            producer.produce(TOPIC, value, key, 0)
+        assert producer.flush(60) == 0
+    return kafka
+
+
+@pytest.fixture
+def lake(catalog: SqlCatalog, models: Models, tmp_path: Path) -> dict[str, Any]:
+    """Three hours closed, one staged, quarantine, a dimension, two models."""
+    quarantined = [broken(100 + place, hour(1), key, value) for place, (key, value) in enumerate(RAW)]
+    before = fill(catalog, 0, [row for row in sales(0) if row["household_id"] != ERASED], record=record(0, 4))
+    seen = fill(catalog, 0, sales(0), record=record(0, 6))
+    fill(catalog, 1, quarantined, spec=QUARANTINE)
+    fill(catalog, 1, sales(1), record=record(1, 6, 5))
+    staged = record(5, 6)
+    fill(catalog, 5, sales(5), branch=STAGING)
+    with catalog.load_table(NAME).transaction() as transaction:
+        transaction.set_properties({staged.staged_key: staged.to_json()})
+    ensure_table(catalog, HOUSEHOLDS).append(
+        pa.Table.from_pylist([{"household_id": ERASED}, {"household_id": OTHER}], schema=HOUSEHOLDS.arrow_schema)
+    )
+    for snapshot in (before, seen):
+        version = register(models.client, "recommender", {NAME: snapshot})
+        run_id = models.client.get_model_version("recommender", version).run_id
+        (tmp_path / version).mkdir()
+        model([899, ERASED, OTHER]).save(tmp_path / version)
+        models.client.log_artifacts(run_id, str(tmp_path / version), "model")
+    protect(catalog, all_tables(catalog), models.snapshots())
+    return {"before": before, "seen": seen}
+
+
+def expire(spark: SparkSession, catalog: SqlCatalog) -> None:
+    maintain_all(spark, all_tables(catalog), Policy(keep_s=0, keep_last=1, orphan_age_s=0, compact=False))
+
+
+def test_a_household_goes_from_everywhere_and_everybody_else_stays(
+    spark: SparkSession,
+    catalog: SqlCatalog,
+    connections: Connections,
+    models: Models,
+    topic: str,
+    lake: dict[str, Any],
+) -> None:
+    pseudonyms = Pseudonyms("a key")
+    done = erase(connections, catalog, models, pseudonyms, ERASED, topic)
+
+    assert done["rows"] == {NAME: 6, QUARANTINE.identifier: 3, HOUSEHOLDS.identifier: 1}
+    assert str(ERASED) not in json.dumps({name: done[name] for name in ("pseudonym", "models", "topics")})
+    assert listed_pseudonyms(catalog) == {pseudonyms.household(ERASED)} == {done["pseudonym"]}
+    # The ledger still adds up, for what is closed and for what is staged.
+    table = catalog.load_table(NAME)
+    closed, staged = Ledger.from_properties(table.properties), Ledger.of_staged(table.properties)
+    counts = [(each.counts.read, each.counts.accepted, each.counts.quarantined, each.counts.erased) for each in closed]
+    assert counts == [(6, 4, 0, 2), (11, 4, 2, 5)]
+    assert [(each.counts.accepted, each.counts.erased) for each in staged] == [(4, 2)]
+    scan = scan_interval(table, hour(5), STAGING)
+    assert scan is not None
+    assert ERASED not in scan.to_arrow()["household_id"].to_pylist()
+    left = catalog.load_table(QUARANTINE.identifier).scan().to_arrow()["value"].to_pylist()
+    assert sorted(left) == sorted([RAW[3][1], RAW[4][1]])
+    # The model that saw it is flagged; both forget whom they would serve it to.
+    assert done["models"] == ["recommender/2"]
+    assert FLAG + done["pseudonym"] in models.client.get_model_version("recommender", "2").tags
+    assert FLAG + done["pseudonym"] not in models.client.get_model_version("recommender", "1").tags
+    assert done["artifacts"] == 2
+    # Its snapshot was written anew, and its run names that one.
+    snapshots = {each.version: each.snapshots[NAME] for each in models.snapshots()}
+    assert snapshots["1"] == lake["before"]
+    assert snapshots["2"] not in lake.values()
+    assert table.refs()["model.recommender.2"].snapshot_id == snapshots["2"]
+    assert sorted(table.scan(snapshot_id=snapshots["2"]).to_arrow()["household_id"].to_pylist()) == [903, 904, 905, 906]
+
+    with pytest.raises(NotErasedError, match=r"is still in \d+ places:\n  s3://lake/warehouse/"):
+        prove(connections, models, pseudonyms, ERASED)
+    expire(spark, catalog)
+    proof = prove(connections, models, pseudonyms, ERASED)
+
+    assert proof["searched"]["left"] == {}
+    assert proof["searched"]["files"] >= 5
+    told = read_object(report_address(connections, done["pseudonym"]), connections)
+    assert told["proof"]["models"] == {"searched": 2, "left": []}
+    assert told["topics"] == [
+        {"topic": TOPIC, "read": 5, "naming": 3, "compacted": False, "retention_ms": -1, "gone_by": None}
+    ]
+    # Everybody else is there as before.
+    rows = catalog.load_table(NAME).scan().to_arrow()["household_id"].to_pylist()
+    assert sorted(rows) == [903, 903, 904, 904, 905, 905, 906, 906]
+    assert catalog.load_table(HOUSEHOLDS.identifier).scan().to_arrow()["household_id"].to_pylist() == [OTHER]
+    # What was staged can still be published; a second erasure finds nothing.
+    publish_interval(catalog, NAME, hour(5), summary={})
+    assert len(files_of(catalog.load_table(NAME), hour(5), "main")) == 1
+    again = erase(connections, catalog, models, pseudonyms, ERASED, topic)
+    assert sum(again["rows"].values()) == again["artifacts"] == 0
+    assert again["models"] == ["recommender/2"]
+    assert len(read_object(report_address(connections, done["pseudonym"]), connections)["runs"]) == 2
+
+
+def test_a_model_without_the_household_serves_the_others_the_same(models: Models, tmp_path: Path) -> None:
+    from include.jobs.upkeep.erase_models import erase_artifacts, knowing
+
+    register(models.client, "recommender", {})
+    run_id = models.client.get_model_version("recommender", "1").run_id
+    (tmp_path / "files").mkdir()
+    model([899, ERASED, OTHER]).save(tmp_path / "files")
+    models.client.log_artifacts(run_id, str(tmp_path / "files"), "model")
+    assert knowing(models, ERASED) == (1, [run_id])
+    assert erase_artifacts(models, ERASED) == [run_id]
+    assert knowing(models, ERASED) == (1, [])
+    (run,) = runs(models)
+    (tmp_path / "now").mkdir()
+    now = load(models, run, tmp_path / "now")
+    assert now is not None
+    kept = now.candidates
+    assert kept.household_id.tolist() == [899, OTHER]
+    assert kept.offsets.tolist() == [0, 2, 4]
+    assert kept.product_id.tolist() == [0, 1, 4, 5]
+    assert kept.inputs[:, 0].tolist() == [0.0, 1.0, 4.0, 5.0]
+
+
+def test_a_crash_between_events_and_quarantine_is_mended_by_the_next_run(
+    catalog: SqlCatalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from include.jobs.upkeep import erase_tables
+
+    fill(catalog, 1, [broken(9, hour(1), b"900", b"x"), broken(8, hour(1), b"901", b"y")], spec=QUARANTINE)
+    fill(catalog, 1, sales(1), record=record(1, 6, 2))
+    replaced = erase_tables.replace_interval
+
+    def dies(catalog: SqlCatalog, identifier: str, *arguments: Any, **given: Any) -> int:
+        if identifier == QUARANTINE.identifier:
+            raise KeyboardInterrupt
+        return replaced(catalog, identifier, *arguments, **given)
+
+    monkeypatch.setattr(erase_tables, "replace_interval", dies)
+    with pytest.raises(KeyboardInterrupt):
+        erase_tables.erase_rows(catalog, ERASED)
+    monkeypatch.undo()
+    assert erase_tables.erase_rows(catalog, ERASED) == {NAME: 0, QUARANTINE.identifier: 1}
+    (closed,) = Ledger.from_properties(catalog.load_table(NAME).properties)
+    assert (closed.counts.accepted, closed.counts.quarantined, closed.counts.erased) == (4, 1, 3)
+
+
+def test_an_interval_that_is_not_what_its_ledger_records_is_named(catalog: SqlCatalog) -> None:
+    from include.jobs.upkeep.erase_tables import erase_rows
+
+    fill(catalog, 0, sales(0), record=record(0, 7))
+    with pytest.raises(ErasureError, match=r"holds 6 events and 0 quarantined records, the ledger records 7 and 0"):
+        erase_rows(catalog, ERASED)
+
+
+def test_a_tag_names_the_same_content_without_the_household(catalog: SqlCatalog, models: Models) -> None:
+    from include.jobs.upkeep.erase_tables import rewrite_tags
+
+    seen = fill(catalog, 0, sales(0))
+    fill(catalog, 0, sales(0)[3:])
+    register(models.client, "recommender", {NAME: seen})
+    protect(catalog, [NAME], models.snapshots())
+    current = catalog.load_table(NAME).metadata.current_snapshot_id
+    (done,) = rewrite_tags(catalog, ERASED)
+    table = catalog.load_table(NAME)
+    assert (done.tag, done.before) == ("model.recommender.1", seen)
+    assert {name: ref.snapshot_id for name, ref in table.refs().items()} == {
+        "main": current,
+        "model.recommender.1": done.after,
+    }
+    assert sorted(table.scan(snapshot_id=done.after).to_arrow()["household_id"].to_pylist()) == [903, 904, 905, 906]
+    assert rewrite_tags(catalog, ERASED) == []
+
+
+def test_other_tables_of_events_are_erased_too(catalog: SqlCatalog) -> None:
+    from include.jobs.upkeep.erase_tables import erase_rows
+
+    views = replace(TRANSACTIONS, identifier="sales.views")
+    fill(catalog, 0, sales(0), spec=views, record=record(0, 6))
+    assert erase_rows(catalog, ERASED)["sales.views"] == 2
