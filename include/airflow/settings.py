@@ -124,7 +124,7 @@ def environment(settings: Settings, home: Path, credentials: Credentials) -> dic
         **faults(settings),
         **_api(settings.ports.airflow, base_url, credentials),
         **_logging(paths.logs),
-        **_lineage(settings, paths.lineage),
+        **lineage(settings, paths.lineage),
         **_quiet(),
     }
 
@@ -246,28 +246,31 @@ def _logging(folder: Path) -> dict[str, str]:
     }
 
 
-def _lineage(settings: Settings, file: Path) -> dict[str, str]:
-    """OpenLineage's own provider, and where its events go."""
-    lineage = settings.lineage
+def lineage(settings: Settings, file: Path) -> dict[str, str]:
+    """OpenLineage's own provider, and where its events go; the same in the chart.
+
+    :param file: where they lie with the transport `file`.
+    """
+    wanted = settings.lineage
     transports: dict[str, dict[str, object]] = {
         "none": {},
         "file": {"type": "file", "log_file_path": str(file), "append": True},
         "kafka": {
             "type": "kafka",
-            "topic": lineage.topic,
+            "topic": wanted.topic,
             "config": {"bootstrap.servers": settings.reach.kafka_bootstrap_servers},
             "flush": True,
         },
-        "http": {"type": "http", "url": lineage.url},
+        "http": {"type": "http", "url": wanted.url},
     }
-    if lineage.transport == "none":
+    if wanted.transport == "none":
         return {"AIRFLOW__OPENLINEAGE__DISABLED": "True"}
     # Events hold the configuration of their run: that of an erasure names the household.
     silent = [{"scope": {"dag_id": "erase_household"}, "controls": {"emit": False}}]
     return {
         "AIRFLOW__OPENLINEAGE__DISABLED": "False",
-        "AIRFLOW__OPENLINEAGE__NAMESPACE": lineage.namespace,
-        "AIRFLOW__OPENLINEAGE__TRANSPORT": json.dumps(transports[lineage.transport]),
+        "AIRFLOW__OPENLINEAGE__NAMESPACE": wanted.namespace,
+        "AIRFLOW__OPENLINEAGE__TRANSPORT": json.dumps(transports[wanted.transport]),
         "AIRFLOW__OPENLINEAGE__EMISSION_POLICY": json.dumps(silent),
         # A fork for each event would share the task's connection to its supervisor, and cost more than the event.
         "AIRFLOW__OPENLINEAGE__EXECUTE_IN_THREAD": "True",
