@@ -261,15 +261,17 @@ class Matrix:
     def _start_and_wait(self, name: str) -> None:
         before = self._heartbeat(name)
         self.airflow.start(name)
-        wait_for(lambda: self._heartbeat(name) > before, f"the {name} to be back", 120)
+        wait_for(lambda: self._heartbeat(name) > before, f"the {name} to be back", PATIENCE_S)
 
     def _heartbeat(self, name: str) -> str:
         answer = self.airflow.api.get(f"{self.airflow.url}/api/v2/monitor/health").json()[name]
         return str(answer[f"latest_{name}_heartbeat"] or "")
 
     def _await_new_tries(self, attempts: list[Attempt]) -> None:
+        end = self._patience(attempts)
         for attempt in attempts:
-            wait_for(partial(self._is_taken_up, attempt), f"another try of {attempt.run_id}", 120)
+            left = max(end - time.monotonic(), 1)
+            wait_for(partial(self._is_taken_up, attempt), f"another try of {attempt.run_id}", left)
 
     def _is_taken_up(self, attempt: Attempt) -> bool:
         task = self.airflow.task(attempt.cell.dag_id, attempt.run_id)
