@@ -18,8 +18,8 @@ from tests.services import Services
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(0)]
 DAGS = Path(__file__).parent / "matrix" / "dags"
-# All synchronous cells of a fault wait in workers.
-PARALLELISM = 32
+# So many workers do the cells of a fault take, of a soak and of a short run: the synchronous ones wait in them.
+PARALLELISM = {True: 32, False: 8}
 
 
 @pytest.fixture(scope="module")
@@ -28,11 +28,12 @@ def matrix(
 ) -> Iterator[Matrix]:
     """An Airflow of its own, which sees the cluster through a proxy that can hold requests."""
     folder = tmp_path_factory.mktemp("matrix")
+    workers = PARALLELISM[request.config.getoption("--soak")] * request.config.getoption("--at-once")
     cells = folder / "cells"
     further = {"PODIUM_TEST_CELLS": str(cells)}
     with pytest.MonkeyPatch.context() as patch, HoldingProxy(platform.kubeconfig) as proxy:
         configure(patch, services)
-        patch.setenv("PODIUM_AIRFLOW__PARALLELISM", str(PARALLELISM if request.config.getoption("--soak") else 8))
+        patch.setenv("PODIUM_AIRFLOW__PARALLELISM", str(workers))
         kubeconfig = proxy.write_kubeconfig(folder / "kubeconfig")
         with running_airflow(services, kubeconfig, DAGS, further) as airflow:
             yield Matrix(airflow, platform, proxy, cells)
