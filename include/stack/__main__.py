@@ -31,7 +31,7 @@ LAUNCHED = time.time()
 
 def main() -> None:
     """Run a command; problems that a person can mend are told in words, without a traceback."""
-    arguments = _parser().parse_args()
+    arguments = parse(sys.argv[1:])
     console = Console(highlight=False)
     if not console.is_terminal:  # a log has no right margin
         console = Console(highlight=False, width=160)
@@ -52,6 +52,19 @@ def main() -> None:
             f"podium: {where}: {error.strerror or error}. Free or mend the disk or its permissions, then run it again"
         )
         sys.exit(1)
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    """The command and what belongs to it.
+
+    >>> parse(["test", "-k", "name"]).arguments
+    ['-k', 'name']
+    """
+    command, further = arguments[:1], arguments[1:]
+    if command and command[0] in FORWARDING and further[:1] not in (["-h"], ["--help"]):
+        # argparse takes an option that comes first for one of its own.
+        return argparse.Namespace(command=command[0], arguments=further)
+    return _parser().parse_args(arguments)
 
 
 def _up(arguments: argparse.Namespace, console: Console) -> int:
@@ -207,6 +220,8 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+# What comes after these belongs to another program.
+FORWARDING = frozenset({"airflow", "test", "soak"})
 Command = Callable[[argparse.Namespace, Console], int]
 COMMANDS: dict[str, Command] = {
     "up": _up,

@@ -14,6 +14,7 @@ from rich.console import Console
 
 from include.config import load_settings
 from include.stack import testing
+from include.stack.__main__ import parse
 from include.stack.environments import Environments
 from include.stack.errors import StackError
 from include.stack.paths import Paths
@@ -45,6 +46,12 @@ def checkout(tmp_path: Path) -> Checkout:
     shutil.copy(REAL.launcher.lock, tmp_path / "include" / "stack")
     paths = Paths(checkout=tmp_path, home=tmp_path / "home", cache=REAL.paths.cache)
     return Checkout(Environments(paths, REAL.settings))
+
+
+@pytest.mark.parametrize("command", ["test", "soak", "airflow"])
+def test_options_of_another_program_may_come_first(command: str) -> None:
+    arguments = ["-k", "name", "--repetitions", "2", "tests/config"]
+    assert vars(parse([command, *arguments])) == {"command": command, "arguments": arguments}
 
 
 def test_every_suite_is_run_and_told_whole(checkout: Checkout) -> None:
