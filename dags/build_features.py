@@ -50,5 +50,6 @@ with DAG(
         driver_cores=features.driver_cores,
         driver_memory=features.driver_memory,
         executors=features.executor_instances,
+        core_request=features.core_request,
         outlets=[FEATURES],
     )

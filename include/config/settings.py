@@ -292,6 +292,9 @@ class Features(Section):
     driver_cores: int = Field(ge=1)
     driver_memory: str
     executor_instances: int = Field(ge=0)
+    core_request: str | None = Field(
+        default=None, description="CPU request of driver and executors, where it is less than their cores"
+    )
 
     @field_validator("cutoffs")
     @classmethod

@@ -1,8 +1,10 @@
 """A real cluster for the pipeline: its namespace, rights and definitions, and the images of the jobs."""
 
 import json
+import os
 import subprocess
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +18,7 @@ from include.stack.credentials import Credentials
 from include.stack.paths import Paths
 from include.stack.service import Platform
 from include.stack.services import spark
+from include.stack.venvs import Venv
 
 ROOT = Path(__file__).parents[2]
 DEFINITIONS = ROOT / "include" / "devcluster" / "controllers" / "crds"
@@ -30,6 +33,7 @@ SMALL = {
     "PODIUM_NODE_POOLS__GENERAL__NODE_SELECTOR": '{"podium.dev/pool": "gpu-a100"}',
     "PODIUM_NODE_POOLS__SPARK__NODE_SELECTOR": '{"podium.dev/pool": "gpu-a100"}',
     "PODIUM_FEATURES__DRIVER_CORES": "1",
+    "PODIUM_FEATURES__CORE_REQUEST": "250m",
     "PODIUM_RECOMMENDER__WORKER_CPU": "250m",
     "PODIUM_RECOMMENDER__WORKER_MEMORY": "2Gi",
     "PODIUM_INGEST__MAX_ACTIVE_RUNS": "1",
@@ -54,26 +58,33 @@ class ImageBuilder:
         writable = folder / "writable"
         writable.mkdir()
         writable.chmod(0o1777)
-        for name, venv in platform.environments.images.items():
-            python = venv.python.resolve().parents[1]
-            env = {"PATH": f"{venv.bin}:/usr/local/bin:/usr/bin:/bin", "PYTHONPATH": "/app", "PYTHONUNBUFFERED": "1"}
-            content = {
-                "/etc/passwd": passwd,
-                str(python): python,
-                str(venv.path): venv.path,
-                "/app/include": ROOT / "include",
-            }
-            if name in spark.IMAGES:
-                env |= {"JAVA_HOME": str(platform.java.home.resolve())}
-                content |= self._java(platform) | self._jars(platform, name)
-            if name == "recommender":
-                content |= {
-                    "/etc/podium/sshd_config": SSH / "sshd_config",
-                    "/etc/ssh/ssh_config.d/podium.conf": SSH / "ssh_config",
-                }
+
+        def make(name: str, venv: Venv) -> None:
+            env, content = self._content(platform, name, venv, {"/etc/passwd": passwd})
             # Last: the environments may lie below one of them, and layers bring their parents' modes.
             content |= {"/tmp": writable, "/home/podium": writable}
             self._make(platform.settings.images[name], ENTRYPOINTS.get(name, []), env, content)
+
+        # A gigabyte each, and the program uses one core.
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            list(pool.map(make, *zip(*platform.environments.images.items(), strict=True)))
+
+    def _content(
+        self, platform: Platform, name: str, venv: Venv, content: dict[str, Path]
+    ) -> tuple[dict[str, str], dict[str, Path]]:
+        """The environment of an image, and what lies where in it beside `content`."""
+        python = venv.python.resolve().parents[1]
+        env = {"PATH": f"{venv.bin}:/usr/local/bin:/usr/bin:/bin", "PYTHONPATH": "/app", "PYTHONUNBUFFERED": "1"}
+        content = content | {str(python): python, str(venv.path): venv.path, "/app/include": ROOT / "include"}
+        if name in spark.IMAGES:
+            env |= {"JAVA_HOME": str(platform.java.home.resolve())}
+            content |= self._java(platform) | self._jars(platform, name)
+        if name == "recommender":
+            content |= {
+                "/etc/podium/sshd_config": SSH / "sshd_config",
+                "/etc/ssh/ssh_config.d/podium.conf": SSH / "ssh_config",
+            }
+        return env, content
 
     @staticmethod
     def _java(platform: Platform) -> dict[str, Path]:

@@ -45,6 +45,8 @@ class PodiumSparkOperator(SparkKubernetesOperator):
     :param executors: how many executors.
     :param executor_cores: cores of one executor.
     :param executor_memory: heap of one executor.
+    :param core_request: CPU request of driver and executors where it is less than their cores, for nodes that they
+        share; a Kubernetes quantity.
     :param conf: further Spark settings.
     :param deferrable: wait in the triggerer; else in the worker.
     :param cleanup: what becomes of the finished application.
@@ -65,6 +67,7 @@ class PodiumSparkOperator(SparkKubernetesOperator):
         executors: int = 1,
         executor_cores: int = 1,
         executor_memory: str = "2g",
+        core_request: str | None = None,
         conf: dict[str, str] | None = None,
         deferrable: bool = True,
         cleanup: Cleanup = Cleanup.KEEP,
@@ -75,10 +78,13 @@ class PodiumSparkOperator(SparkKubernetesOperator):
         placement = place(
             platform,
             node_pool,
-            cpu=str(driver_cores),
+            cpu=core_request or str(driver_cores),
             memory=spark_pod_memory(driver_memory),
-            beside=[Demand(executors, str(executor_cores), spark_pod_memory(executor_memory))] if executors else [],
+            beside=[Demand(executors, core_request or str(executor_cores), spark_pod_memory(executor_memory))]
+            if executors
+            else [],
         )
+        request = {"coreRequest": core_request} if core_request else {}
         variables = pod_parts.environment("{{ dag.dag_id }}", "{{ run_id }}", reference)
 
         def template(container: str, **fields: Any) -> Object:
@@ -106,6 +112,7 @@ class PodiumSparkOperator(SparkKubernetesOperator):
                 "timeToLiveSeconds": TTL_S,
                 "driver": {
                     "cores": driver_cores,
+                    **request,
                     "memory": driver_memory,
                     "serviceAccount": platform.kubernetes.spark_service_account,
                     # It asks the cluster for its executors; no other pod has a token.
@@ -118,6 +125,7 @@ class PodiumSparkOperator(SparkKubernetesOperator):
                 "executor": {
                     "instances": executors,
                     "cores": executor_cores,
+                    **request,
                     "memory": executor_memory,
                     "serviceAccount": platform.kubernetes.service_account,
                     "template": template(EXECUTOR),
