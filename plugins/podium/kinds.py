@@ -4,10 +4,11 @@ A judgement reads only what the controllers publish: conditions and states, and 
 present generation. A vanished pod proves nothing.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 Manifest = Mapping[str, Any]
 
@@ -35,6 +36,30 @@ class Judgement:
     message: str = ""
 
 
+def generation_is_observed(manifest: Manifest) -> bool:
+    """Whether the controller has seen the present spec, as far as it tells: not every kind has observedGeneration."""
+    observed = (manifest.get("status") or {}).get("observedGeneration")
+    return observed is None or bool(observed >= manifest["metadata"].get("generation", 0))
+
+
+def inference_service_is_observed(manifest: Manifest) -> bool:
+    """The same of an InferenceService.
+
+    In KServe's Standard mode `status.observedGeneration` is that of the predictor's Deployment (kserve
+    pkg/apis/serving/v1beta1/inference_service_status.go, PropagateRawStatus), which says nothing of a canary. What the
+    status repeats of the spec does: the canaries' shares, and the predictor's name in the address inside the cluster.
+    """
+    metadata, spec, status = manifest["metadata"], manifest.get("spec") or {}, manifest.get("status") or {}
+    workload, _, rest = (urlsplit((status.get("address") or {}).get("url") or "").hostname or "").partition(".")
+    if status.get("deploymentMode") != "Standard" or not rest.startswith(f"{metadata.get('namespace')}.svc"):
+        return generation_is_observed(manifest)
+    predictor = spec["predictor"].get("name")
+    wanted = {entry["predictor"]["name"]: entry["trafficPercent"] for entry in spec.get("canary") or ()}
+    shares = {entry["name"]: entry.get("trafficPercent", 0) for entry in status.get("canaryStatuses") or ()}
+    named = "-".join(part for part in (metadata["name"], predictor, "predictor") if part)
+    return bool(wanted == shares and workload == named)
+
+
 @dataclass(frozen=True)
 class Kind:
     """One kind of custom resource.
@@ -49,6 +74,7 @@ class Kind:
     :param pod_selector: label selector of the pods whose log matters; `{name}` is the object's name.
     :param container: the container in them that matters.
     :param all_pods_selector: label selector of all pods of the object; default: `pod_selector`.
+    :param is_observed: whether the status is about the present spec.
     """
 
     group: str
@@ -65,6 +91,7 @@ class Kind:
     pod_selector: str = ""
     container: str = ""
     all_pods_selector: str = ""
+    is_observed: Callable[[Manifest], bool] = generation_is_observed
 
     def __post_init__(self) -> None:
         if not self.all_pods_selector:
@@ -81,8 +108,7 @@ class Kind:
         :param manifest: the object with its status.
         """
         status = manifest.get("status") or {}
-        observed = status.get("observedGeneration")
-        if observed is not None and observed < manifest["metadata"].get("generation", 0):
+        if not self.is_observed(manifest):
             return Judgement(Phase.PENDING, "NotObserved", "the controller has not seen the present spec yet")
         if self.state_field:
             return self._judge_state(status)
@@ -173,6 +199,7 @@ INFERENCE_SERVICE: Final = Kind(
     succeeded=("Ready",),
     pod_selector="serving.kserve.io/inferenceservice={name}",
     container="kserve-container",
+    is_observed=inference_service_is_observed,
 )
 
 # kubeflow/trainer pkg/apis/trainer/v1alpha1. Its pods are those of the JobSet of the same name; the container of the

@@ -44,10 +44,11 @@ def predictor(
     :param replicas: pods.
     """
     placement = place(settings, node_pool, cpu=cpu, memory=memory, replicas=replicas)
+    model_uri = f"models:/{model_name}/{version}"
     command = [
         *("python", "-m", "include.jobs.serving"),
         *("--model-name", model_name),
-        *("--model-uri", f"models:/{model_name}/{version}"),
+        *("--model-uri", model_uri),
         *("--port", str(PORT)),
     ]
     probe = {
@@ -69,7 +70,8 @@ def predictor(
         "model": {
             "modelFormat": {"name": MODEL_FORMAT},
             "runtime": RUNTIME,
-            "name": "kserve-container",
+            # Without one KServe takes it for a server of many models, and adds an agent to it.
+            "storageUri": model_uri,
             "image": pod_parts.image_reference(settings, image),
             "command": command,
             "env": [

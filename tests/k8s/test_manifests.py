@@ -44,6 +44,14 @@ def test_gpu_quota_of_an_overlay_is_its_pool(environment: str) -> None:
     assert int(patch["value"]) == sum(pool.total_gpus for pool in settings.node_pools.values())
 
 
+@pytest.mark.parametrize("environment", ["dev", "staging", "prod"])
+def test_what_kserve_runs_before_a_predictor_is_the_predictors_image(environment: str) -> None:
+    overlay = yaml.safe_load((ROOT / f"k8s/overlays/{environment}/kustomization.yaml").read_text())
+    assert "../../operators" in overlay["resources"]
+    (patch,) = yaml.safe_load(overlay["patches"][1]["patch"])
+    assert patch["value"] == load_settings(environment).images["serving"]
+
+
 def test_compose_images_are_pinned_ports_are_loopback_and_secrets_are_not_in_it() -> None:
     services = yaml.safe_load((ROOT / "docker-compose.yaml").read_text())["services"]
     for name, service in services.items():

@@ -1,7 +1,7 @@
 from typing import Any
 
 import pytest
-from podium.kinds import INFERENCE_SERVICE, MPI_JOB, SPARK_APPLICATION, Kind, Phase
+from podium.kinds import INFERENCE_SERVICE, MPI_JOB, SPARK_APPLICATION, Kind, Manifest, Phase
 
 
 def conditions(*held: str, **reasons: str) -> dict[str, Any]:
@@ -72,3 +72,38 @@ def test_a_state_that_needs_an_explanation_has_one(status: dict[str, Any], said:
 def test_a_suspended_job_says_so_while_it_waits() -> None:
     status = conditions("Created", "Suspended", Suspended="MPIJobSuspended")
     assert MPI_JOB.judge({"metadata": {}, "status": status}).reason == "MPIJobSuspended"
+
+
+def standard(generation: int, predictor: str, canary: dict[str, int], shown: dict[str, int], address: str) -> Manifest:
+    """An InferenceService as KServe in Standard mode leaves it: observedGeneration is that of a Deployment."""
+    return {
+        "metadata": {"name": "recommender", "namespace": "podium", "generation": generation},
+        "spec": {
+            "predictor": {"name": predictor},
+            "canary": [{"predictor": {"name": name}, "trafficPercent": share} for name, share in canary.items()],
+        },
+        "status": {
+            **conditions("PredictorReady", "Ready"),
+            "deploymentMode": "Standard",
+            "observedGeneration": 1,
+            "address": {"url": f"http://recommender-{address}-predictor.podium.svc.cluster.local"},
+            "canaryStatuses": [{"name": name, "trafficPercent": share} for name, share in shown.items()],
+        },
+    }
+
+
+@pytest.mark.parametrize(
+    ("manifest", "phase"),
+    [
+        (standard(1, "v1", {}, {}, "v1"), Phase.SUCCEEDED),
+        (standard(2, "v1", {"v2": 10}, {}, "v1"), Phase.PENDING),
+        (standard(2, "v1", {"v2": 10}, {"v2": 10}, "v1"), Phase.SUCCEEDED),
+        (standard(3, "v1", {"v2": 50}, {"v2": 10}, "v1"), Phase.PENDING),
+        (standard(4, "v2", {}, {"v2": 50}, "v1"), Phase.PENDING),
+        (standard(4, "v2", {}, {}, "v1"), Phase.PENDING),
+        (standard(4, "v2", {}, {}, "v2"), Phase.SUCCEEDED),
+    ],
+    ids=["new", "canary-unseen", "canary", "share-unseen", "promotion-unseen", "predictor-unseen", "promoted"],
+)
+def test_kserves_standard_mode_shows_by_other_signs_what_it_has_seen(manifest: Manifest, phase: Phase) -> None:
+    assert INFERENCE_SERVICE.judge(manifest).phase is phase

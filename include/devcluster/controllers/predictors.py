@@ -117,6 +117,11 @@ def _predictor(service: Manifest, spec: Manifest, replicas: int, traffic: int) -
 def _containers(spec: Manifest) -> list[Manifest]:
     containers = list(spec.get("containers") or [])
     if model := spec.get("model"):
+        if model.get("name"):
+            # As KServe's admission says it: the runtime names the container.
+            raise InvalidSpecError(
+                "the 'name' field is not allowed in standard predictor: drop spec.predictor.model.name"
+            )
         if not model.get("image"):
             message = "spec.predictor.model names no image and no ServingRuntime exists here: set model.image"
             raise InvalidSpecError(f"{message}, or a container under spec.predictor.containers")

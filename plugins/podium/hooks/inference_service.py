@@ -149,6 +149,6 @@ def _state_name(service: str) -> str:
 
 
 def _is_in_force(manifest: Object, generation: int) -> bool:
-    if (manifest.get("status") or {}).get("observedGeneration", 0) < generation:
+    if manifest["metadata"]["generation"] < generation or not manifest.get("status"):
         return False
     return INFERENCE_SERVICE.judge(manifest).phase is Phase.SUCCEEDED

@@ -122,6 +122,10 @@ def test_replicas_do_not_change_the_template() -> None:
         ({"predictor": {"name": "v1"}}, "neither containers nor a model"),
         ({"predictor": {"model": {"modelFormat": {"name": "sklearn"}}}}, "set model.image"),
         ({"predictor": None}, "shape"),
+        (
+            {"predictor": {"model": {"name": "kserve-container", "image": "podium/serving:dev"}}},
+            "'name' field is not allowed in standard predictor",
+        ),
     ],
 )
 def test_invalid_specs_are_refused_with_the_mend(change: dict[str, Any], words: str) -> None:
