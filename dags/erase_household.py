@@ -14,7 +14,7 @@ DOC = """
    flags the registered models that saw its rows (`podium.erasure.<pseudonym>` on the version). It deletes its rows from
    every table and branch, quarantined raw records included, keeps the ledger's counts right, and lets tags of models name
    the same content without it. It writes the files that models serve from anew, and removes the pages of Data Docs.
-2. `expire` expires every snapshot but what branches and tags name now, and deletes their files.
+2. `expire` expires every snapshot of these tables but what branches and tags name now, and deletes their files.
 3. `prove` reads every file of the lake's bucket and of every run in MLflow, whether a snapshot names it or not, and fails
    while the household is in one. Its report, `erasures/<pseudonym>.json` in the bucket, names what was searched, with counts
    before and after.
@@ -73,7 +73,9 @@ with DAG(
         image="upkeep",
         main="local:///app/include/jobs/upkeep/main.py",
         arguments=[
-            *("--no-compaction", "--keep-snapshots-s", "0", "--keep-snapshots", "1"),
+            # Tables that hold households, also those whose rows an earlier try has erased.
+            "--tables={{ ti.xcom_pull(task_ids='erase')['rows'] | join(',') }}",
+            *("--expire-only", "--keep-snapshots-s", "0", "--keep-snapshots", "1"),
             *("--orphan-age-s", str(upkeep.orphan_age_s)),
         ],
         driver_memory=upkeep.driver_memory,

@@ -30,7 +30,7 @@ def main() -> None:
     parser.add_argument("--target-file-bytes", type=int, default=Policy.target_file_bytes)
     parser.add_argument("--min-input-files", type=int, default=Policy.min_input_files)
     parser.add_argument("--max-files", type=int, default=Policy.max_files, help="of a table that a run rewrites")
-    parser.add_argument("--no-compaction", action="store_true", help="rewrite no files: expire and clean up only")
+    parser.add_argument("--expire-only", action="store_true", help="rewrite no files, make no statistics")
     arguments = parser.parse_args()
     if arguments.orphan_age_s < DAY_S:
         parser.error(
@@ -45,7 +45,7 @@ def main() -> None:
         target_file_bytes=arguments.target_file_bytes,
         min_input_files=arguments.min_input_files,
         max_files=arguments.max_files,
-        compact=not arguments.no_compaction,
+        expire_only=arguments.expire_only,
     )
     begun = time.monotonic()
     connections = Connections.from_environment()

@@ -42,7 +42,7 @@ class Policy:
         target_file_bytes: how large files are to be.
         min_input_files: so many small files of a partition are worth rewriting.
         max_files: a run rewrites at most so many files of a table; the next one goes on.
-        compact: whether files are rewritten at all.
+        expire_only: whether only snapshots and orphans go: no file is rewritten, no statistics are made.
     """
 
     keep_s: int
@@ -51,7 +51,7 @@ class Policy:
     target_file_bytes: int = 512 * 1024 * 1024
     min_input_files: int = 5
     max_files: int = 10_000
-    compact: bool = True
+    expire_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,12 +104,12 @@ def maintain(spark: SparkSession, name: str, policy: Policy) -> Maintained:
         Py4JJavaError: Iceberg refuses, or lost against other writers `TRIES` times in a row.
     """
     begun = time.monotonic()
-    compacted = _again(lambda: _compact(spark, name, policy)) if policy.compact else None
+    compacted = None if policy.expire_only else _again(lambda: _compact(spark, name, policy))
     expired, before = _again(lambda: _expire(spark, name, policy))
     orphans = _actions(spark).deleteOrphanFiles(_table(spark, name))
     # Listing by prefix is S3's own; by folders it needs Hadoop's file system.
     orphans = orphans.usePrefixListing(True).olderThan(_ago_ms(policy.orphan_age_s)).execute()
-    statistics = _again(lambda: _statistics(spark, name))
+    statistics = not policy.expire_only and _again(lambda: _statistics(spark, name))
     table = _table(spark, name)
     after = _size(table.snapshots())
     return Maintained(

@@ -103,7 +103,7 @@ def lake(catalog: SqlCatalog, models: Models, tmp_path: Path) -> dict[str, Any]:
 
 
 def expire(spark: SparkSession, catalog: SqlCatalog) -> None:
-    maintain_all(spark, all_tables(catalog), Policy(keep_s=0, keep_last=1, orphan_age_s=0, compact=False))
+    maintain_all(spark, all_tables(catalog), Policy(keep_s=0, keep_last=1, orphan_age_s=0, expire_only=True))
 
 
 def test_a_household_goes_from_everywhere_and_everybody_else_stays(
