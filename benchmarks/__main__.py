@@ -31,7 +31,7 @@ def main() -> int:
         results["noop_pod"] = noop_pod.measure(cluster, airflow)
         console.print("intervals of 1, 5 and 20 million events, ingested and merely read …")
         try:
-            cluster.start("bench-produce", "shop", ["produce", "--topic", settings.ingest.topic])
+            cluster.start("bench-produce", "shop", ["produce", "--topic", settings.ingest.transactions.topic])
             cluster.result("bench-produce")
             results["ingest"] = ingest.measure(settings, cluster)
         except PodFailedError as error:

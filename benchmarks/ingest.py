@@ -97,7 +97,7 @@ def _one(settings: Settings, cluster: Cluster, hour: int, size: int) -> Iterator
 
 def _arguments(hour: int) -> list[str]:
     start, end = (BEGIN + dt.timedelta(hours=number) for number in (hour, hour + 1))
-    return ["--table", TOPIC, "--start", start.isoformat(), "--end", end.isoformat()]
+    return ["--table", TOPIC, "--contract", "transactions.v1", "--start", start.isoformat(), "--end", end.isoformat()]
 
 
 def _median(values: list[float]) -> float:
@@ -107,9 +107,9 @@ def _median(values: list[float]) -> float:
 def _fill(settings: Settings, admin: AdminClient) -> None:
     """Produce each size into an hour of its own."""
     try:
-        admin.create_topics([NewTopic(TOPIC, settings.ingest.partitions, 1, config={"retention.ms": "-1"})])[
-            TOPIC
-        ].result()
+        admin.create_topics(
+            [NewTopic(TOPIC, settings.ingest.transactions.partitions, 1, config={"retention.ms": "-1"})]
+        )[TOPIC].result()
     except KafkaException as error:
         raise RuntimeError(
             f"topic {TOPIC} cannot be made; delete what an earlier benchmark has left: {error}"
@@ -127,7 +127,7 @@ def _fill(settings: Settings, admin: AdminClient) -> None:
     for hour, size in enumerate(SIZES):
         begin = int(BEGIN.timestamp() * 1000) + hour * HOUR_MS
         for number, (key, value) in enumerate(itertools.islice(events, size)):
-            partition, moment = number % settings.ingest.partitions, begin + number * (HOUR_MS - 1) // size
+            partition, moment = number % settings.ingest.transactions.partitions, begin + number * (HOUR_MS - 1) // size
             while True:
                 try:
                     producer.produce(TOPIC, value, key, partition, timestamp=moment)
@@ -140,8 +140,8 @@ def _fill(settings: Settings, admin: AdminClient) -> None:
 
 def _events(settings: Settings) -> Iterator[tuple[bytes | None, bytes | None]]:
     consumer = _consumer(settings, TUNED)
-    topic = settings.ingest.topic
-    consumer.assign([TopicPartition(topic, number, 0) for number in range(settings.ingest.partitions)])
+    topic = settings.ingest.transactions.topic
+    consumer.assign([TopicPartition(topic, number, 0) for number in range(settings.ingest.transactions.partitions)])
     while messages := consumer.consume(10_000, timeout=5.0):
         for message in messages:
             yield message.key(), message.value()

@@ -16,7 +16,7 @@ cutoff day in `features.cutoffs` of `include/config`. A feature sees only what l
 cutoff's rows are replaced in one snapshot: running it again gives the same tables.
 
 ### When
-Whenever `ingest_events` announces new intervals, and on `features.schedule`. By hand at any time.
+Whenever `ingest_transactions` announces new intervals, and on `features.schedule`. By hand at any time.
 
 ### Backfill
     airflow backfill create --dag-id build_features --from-date 2026-01-01 --to-date 2026-01-31

@@ -5,12 +5,14 @@ import datetime as dt
 from airflow.sdk import DAG, Param
 from podium.dag_defaults import Tag, default_args
 from podium.operators.pod import PodiumPodOperator
+from podium.platform import settings
+from podium.templates import MACROS
 
 DOC = """
 ### What
-Takes the quarantined records of one closed interval, with those of a file of mended ones in their place, and holds them
-against the contract again. Those that keep it now move to `sales.transactions`, at the offsets where they came; the
-rest stays in quarantine. Great Expectations judges the interval with them before anybody sees it. A second run finds
+Takes the quarantined records of one closed interval of a topic, with those of a file of mended ones in their place, and
+holds them against the contract again. Those that keep it now move to the topic's table, at the offsets where they came;
+the rest stays in quarantine. Great Expectations judges the interval with them before anybody sees it. A second run finds
 nothing to put back, and a later ingest of the interval keeps what was mended.
 
 ### When
@@ -20,9 +22,11 @@ interval_start = …`. Write the mended ones to an object of the lake, one a lin
 `{"partition": 0, "offset": 5, "key": "900", "value": {"schema_version": 1, …}}`, and trigger with
 
     airflow dags trigger replay_quarantine --conf \\
-      '{"start": "2017-03-01T05:00:00Z", "end": "2017-04-01T04:00:00Z", "mended": "s3://lake/mended/march.ndjson"}'
+      '{"topic": "transactions", "start": "2017-03-01T05:00:00Z", "end": "2017-04-01T04:00:00Z",
+        "mended": "s3://lake/mended/march.ndjson"}'
 
-Without `mended` the records are taken as they came. Then trigger `build_features`.
+Without `mended` the records are taken as they came. Then trigger what is made of the topic (`build_features`
+for transactions).
 
 ### Backfill
 None: one run for each interval that has something to put back.
@@ -31,7 +35,7 @@ None: one run for each interval that has something to put back.
 | task | means | do |
 | --- | --- | --- |
 | `replay` | the interval is not closed, or is staged and waits to be judged; or the file of mended records cannot be read | read the reason in the task's last lines; mend it; clear the task. `unknown` in its result lists mended records that are not in quarantine (any more) |
-| `validate` | the interval as a whole looks wrong with what was put back, and stays as it was | see the pages in `data_docs` of the result; correct the file and run `python -m include.jobs.ingest discard --start … --end …` in a pod of the image, then trigger again; or correct the suite and clear the task |
+| `validate` | the interval as a whole looks wrong with what was put back, and stays as it was | see the pages in `data_docs` of the result; correct the file and run `python -m include.jobs.ingest discard --contract … --table … --start … --end …` in a pod of the image, then trigger again; or correct the suite and clear the task |
 """
 
 with DAG(
@@ -41,14 +45,26 @@ with DAG(
     max_active_runs=1,
     default_args=default_args(dt.timedelta(hours=2)),
     params={
+        "topic": Param(
+            "transactions", type="string", enum=list(settings().ingest.topics), description="of the settings"
+        ),
         "start": Param(type="string", format="date-time", description="start of the interval"),
         "end": Param(type="string", format="date-time", description="end of the interval"),
         "mended": Param("", type="string", pattern="^(s3://.+/.+)?$", description="s3://bucket/key of mended records"),
     },
+    user_defined_macros=MACROS,
     tags=[Tag.INGEST],
     doc_md=DOC,
 ):
-    interval = ["--start", "{{ params.start }}", "--end", "{{ params.end }}"]
+    interval = [
+        *(
+            "--contract",
+            "{{ ingest_topic(params.topic).contract }}",
+            "--table",
+            "{{ ingest_topic(params.topic).table }}",
+        ),
+        *("--start", "{{ params.start }}", "--end", "{{ params.end }}"),
+    ]
 
     replay = PodiumPodOperator(
         task_id="replay",

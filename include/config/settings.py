@@ -8,11 +8,11 @@ All of it is validated at once; an error names the file, the key and the mend.
 import datetime as dt
 import os
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -258,13 +258,16 @@ class Links(Section):
         return value
 
 
-class Ingest(Section):
-    """Events from Kafka to the lake."""
+class IngestTopic(Section):
+    """Events of one topic, to tables of their own; the DAG `ingest_<name>`."""
 
-    topic: str
-    partitions: int = Field(ge=1)
+    topic: str = Field(description="its name in Kafka")
+    partitions: int = Field(ge=1, description="of the topic, where the demonstration makes it")
+    contract: str = Field(pattern=r"^[a-z_]+\.v[1-9][0-9]*$", description="a file of include/contracts")
+    table: str = Field(
+        pattern=r"^[a-z_]+\.[a-z_]+$", description="of accepted events; quarantine is <table>_quarantine"
+    )
     schedule: str = Field(description="cron expression of the intervals")
-    timezone: str = Field(description="time zone in which the schedule's boundaries lie")
     unit: Literal["run", "day"] = Field(
         default="run", description="what is ingested, judged and replaced as one: a run's whole interval, or each day"
     )
@@ -273,6 +276,28 @@ class Ingest(Section):
     max_active_runs: int = Field(ge=1)
     allowed_lateness_s: int = Field(ge=0)
     max_bad_fraction: float = Fraction
+
+
+class Ingest(Section):
+    """Events from Kafka to the lake."""
+
+    timezone: str = Field(description="time zone of the shops, in which the boundaries of all schedules lie")
+    topics: dict[Annotated[str, StringConstraints(pattern=r"^[a-z_]+$")], IngestTopic]
+
+    @property
+    def transactions(self) -> IngestTopic:
+        """The topic that features and models are made of."""
+        return self.topics["transactions"]
+
+    @model_validator(mode="after")
+    def _apart(self) -> Self:
+        if "transactions" not in self.topics:
+            raise ValueError("topics.transactions is missing: features and models are made of it")
+        for key in ("topic", "table"):
+            values = [getattr(topic, key) for topic in self.topics.values()]
+            if twice := {value for value in values if values.count(value) > 1}:
+                raise ValueError(f"{key} {', '.join(sorted(twice))} stands under two topics: give each its own")
+        return self
 
     @field_validator("timezone")
     @classmethod

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from include.demo.report import BASELINES, Outcome
 
 COLOURS = {
-    "ingest_events": "#4477aa",
+    "ingest_transactions": "#4477aa",
     "build_features": "#228833",
     "train_recommender": "#ccbb44",
     "rollout_recommender": "#ee6677",

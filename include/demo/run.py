@@ -20,7 +20,7 @@ from include.demo.memory import PeakMemory
 from include.demo.report import Outcome, write_report
 
 # In the order in which one starts the next.
-PIPELINE = ("ingest_events", "build_features", "train_recommender", "rollout_recommender", "check_drift")
+PIPELINE = ("ingest_transactions", "build_features", "train_recommender", "rollout_recommender", "check_drift")
 POLL_SECONDS = 1.0
 HEARTBEAT_SECONDS = 10.0
 START_PATIENCE_SECONDS = 180.0
@@ -119,6 +119,7 @@ class _Demo:
     ) -> None:
         self._settings, self._options, self._console = settings, options, console
         self._cluster, self._airflow, self._outcome = cluster, airflow, outcome
+        self._topic = settings.ingest.transactions
 
     def run(self) -> None:
         self._produce()
@@ -140,7 +141,7 @@ class _Demo:
         return limits
 
     def _topic_arguments(self) -> list[str]:
-        return ["--topic", self._settings.ingest.topic, "--partitions", str(self._settings.ingest.partitions)]
+        return ["--topic", self._topic.topic, "--partitions", str(self._topic.partitions)]
 
     def _produce(self) -> None:
         self._say("the shop writes its products and households, and produces the year's events to Kafka")
@@ -173,13 +174,13 @@ class _Demo:
 
     def _backfill(self) -> None:
         zone = ZoneInfo(self._settings.ingest.timezone)
-        first = self._settings.ingest.start_date
+        first = self._topic.start_date
         start, _ = month_bounds(first, zone)
         end, _ = month_bounds(add_months(first, self._options.months - 1), zone)
-        if cancelled := self._airflow.cancel_backfills("ingest_events"):
+        if cancelled := self._airflow.cancel_backfills("ingest_transactions"):
             self._say(f"{cancelled} backfill of an earlier, interrupted demonstration was cancelled")
-        self._airflow.backfill("ingest_events", start, end, self._settings.ingest.max_active_runs)
-        self._say(f"backfill of ingest_events: {self._options.months} monthly intervals from {start:%Y-%m}")
+        self._airflow.backfill("ingest_transactions", start, end, self._topic.max_active_runs)
+        self._say(f"backfill of ingest_transactions: {self._options.months} monthly intervals from {start:%Y-%m}")
 
     def _runs(self) -> dict[str, list[DagRun]]:
         """The runs of this demonstration, by DAG: those queued or started since it began."""
@@ -198,7 +199,7 @@ class _Demo:
         shopping = False
         progress = _Progress(self._console, self._say)
         last_change = time.monotonic()
-        expected = dict.fromkeys(PIPELINE, 1) | {"ingest_events": self._options.months}
+        expected = dict.fromkeys(PIPELINE, 1) | {"ingest_transactions": self._options.months}
         with progress:
             while True:
                 runs = self._runs()
@@ -257,7 +258,7 @@ class _Demo:
 
     def _collect(self) -> None:
         outcome = self._outcome
-        outcome.intervals = self._results("ingest_events", "ingest")
+        outcome.intervals = self._results("ingest_transactions", "ingest")
         outcome.features = self._results("build_features", "build")[-1]
         outcome.training = self._results("train_recommender", "train")[-1]
         outcome.gate = self._results("rollout_recommender", "gate")[-1]

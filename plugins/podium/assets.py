@@ -8,8 +8,17 @@ of them, boto3 among them, in every task.
 
 from airflow.sdk import Asset, AssetAlias
 
-# Accepted sales events; an event for each ingested interval, or one for a whole backfill.
-SALES = Asset(name="sales.transactions", uri="x-lake://sales/transactions", group="lake")
+
+def events_of(table: str) -> Asset:
+    """Accepted events of a topic; an event of the asset stands for an ingested interval, or for a whole backfill.
+
+    :param table: where they go, `<namespace>.<name>`.
+    """
+    return Asset(name=table, uri=f"x-lake://{table.replace('.', '/')}", group="lake")
+
+
+# Accepted sales events.
+SALES = events_of("sales.transactions")
 
 # User, item, interaction and demand features, all of the same Spark application.
 FEATURES = Asset(name="features", uri="x-lake://features", group="lake")

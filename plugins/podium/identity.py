@@ -61,8 +61,8 @@ class Identity:
     def name(self) -> str:
         """A DNS label of at most 45 characters: a readable part and a hash of the whole identity.
 
-        >>> Identity("ingest_events", "manual__1", "ingest").name
-        'ingest-events-ingest-9cc3896472'
+        >>> Identity("ingest_transactions", "manual__1", "ingest").name
+        'ingest-transactions-ingest-a96bb0ecd5'
         """
         digest = self._digest(self.dag_id, self.run_id, self.task_id, str(self.map_index), str(self.epoch))
         readable = re.sub(r"[^a-z0-9]+", "-", f"{self.dag_id}-{self.task_id}".lower()).strip("-")

@@ -5,9 +5,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from podium.assets import SALES
 from podium.errors import PodiumError
+from podium.platform import settings
 
 if TYPE_CHECKING:
     from airflow.sdk.types import DagRunProtocol
+
+    from include.config.settings import IngestTopic
 
 
 class NoIntervalError(PodiumError):
@@ -27,7 +30,7 @@ class NoIntervalError(PodiumError):
         """No interval was ever announced."""
         return cls(
             f"No interval of {SALES.name} was ever announced, so there is none to look at. "
-            "Run ingest_events first; then clear this task."
+            "Run ingest_transactions first; then clear this task."
         )
 
 
@@ -72,7 +75,13 @@ def slug(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "-", text)
 
 
+def ingest_topic(name: str) -> "IngestTopic":
+    """The settings of a topic."""
+    return settings().ingest.topics[name]
+
+
 MACROS: Final[dict[str, Any]] = {
+    "ingest_topic": ingest_topic,
     "interval_start": interval_start,
     "interval_end": interval_end,
     "latest_interval": latest_interval,

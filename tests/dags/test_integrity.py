@@ -10,9 +10,12 @@ from typing import Any
 import pytest
 from podium.dag_defaults import Tag
 
+from include.config import load_settings
+
 DAGS = Path(__file__).parents[2] / "dags"
 FILES = sorted(DAGS.glob("*.py"))
-PIPELINES = {"ingest_events", "build_features", "train_recommender", "rollout_recommender", "check_drift"}
+INGESTS = {"ingest_transactions", "ingest_promotions", "ingest_inventory"}
+PIPELINES = INGESTS | {"build_features", "train_recommender", "rollout_recommender", "check_drift"}
 EXPECTED = PIPELINES | {
     "account_gpu_hours",
     "check_platform",
@@ -42,8 +45,20 @@ def test_all_files_import(bag: Any) -> None:
     assert set(bag.dags) == EXPECTED
 
 
-def test_one_file_for_each_dag() -> None:
-    assert {file.stem for file in FILES} == EXPECTED
+def test_one_file_for_each_dag_and_one_for_all_ingests() -> None:
+    assert {file.stem for file in FILES} == EXPECTED - INGESTS | {"ingest"}
+
+
+@pytest.mark.parametrize("name", ["transactions", "promotions", "inventory"])
+def test_each_topic_has_its_own_contract_and_tables(bag: Any, name: str) -> None:
+    topic = load_settings("local").ingest.topics[name]
+    dag = bag.dags[f"ingest_{name}"]
+    for task_id in ("ingest", "validate"):
+        arguments = dag.get_task(task_id).arguments
+        assert arguments[arguments.index("--contract") + 1] == f"{name}.v1"
+        assert arguments[arguments.index("--table") + 1] == topic.table
+    assert dag.get_task("announce").asset.name == topic.table
+    assert f"airflow backfill create --dag-id ingest_{name}" in dag.doc_md
 
 
 def test_docs_say_what_when_backfill_and_what_to_do_when_a_task_fails(dag: Any) -> None:
@@ -78,10 +93,11 @@ def test_pipelines_can_be_backfilled(bag: Any, dag_id: str) -> None:
     dag = DagSerialization.from_dict(DagSerialization.to_dict(bag.dags[dag_id]))
     start, end = (dt.datetime(2017, month, 15, tzinfo=dt.UTC) for month in (1, 4))
     assert dag.timetable.periodic
-    assert len(list(dag.iter_dagrun_infos_between(start, end))) == 3
+    ticks = 90 if dag_id == "ingest_inventory" else 3
+    assert len(list(dag.iter_dagrun_infos_between(start, end))) == ticks
 
 
-@pytest.mark.parametrize("dag_id", sorted(PIPELINES - {"ingest_events"}))
+@pytest.mark.parametrize("dag_id", sorted(PIPELINES - INGESTS))
 def test_what_follows_others_makes_no_run_of_its_own_at_the_first_parse(bag: Any, dag_id: str) -> None:
     from airflow.serialization.serialized_objects import DagSerialization
 
@@ -93,7 +109,9 @@ def test_what_follows_others_makes_no_run_of_its_own_at_the_first_parse(bag: Any
 def test_assets_link_the_dags_into_one_pipeline(bag: Any) -> None:
     produced = {outlet.name: dag.dag_id for dag in bag.dags.values() for task in dag.tasks for outlet in task.outlets}
     assert produced == {
-        "sales.transactions": "ingest_events",
+        "sales.transactions": "ingest_transactions",
+        "sales.promotions": "ingest_promotions",
+        "stock.inventory": "ingest_inventory",
         "features": "build_features",
         "recommender.candidate": "train_recommender",
         "recommender.champion": "rollout_recommender",
@@ -107,7 +125,8 @@ def test_training_takes_as_many_slots_of_the_gpu_pool_as_it_has_gpus(bag: Any) -
 
 
 def test_announcements_are_judged_one_at_a_time(bag: Any) -> None:
-    assert bag.dags["ingest_events"].get_task("announce").max_active_tis_per_dag == 1
+    for dag_id in INGESTS:
+        assert bag.dags[dag_id].get_task("announce").max_active_tis_per_dag == 1
 
 
 def test_parse_time_of_each_file_once_the_providers_are_imported(record_property: Any) -> None:

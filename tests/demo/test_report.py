@@ -31,7 +31,7 @@ def interval(month: int, read: int, quarantined: int) -> dict[str, object]:
 @pytest.fixture
 def outcome() -> Outcome:
     later = BEGAN + dt.timedelta(seconds=5)
-    run = DagRun("ingest_events", "backfill__1", "success", BEGAN, BEGAN, later, BEGAN)
+    run = DagRun("ingest_transactions", "backfill__1", "success", BEGAN, BEGAN, later, BEGAN)
     return Outcome(
         settings=load_settings("local"),
         setup_s=3.0,
@@ -61,7 +61,7 @@ def outcome() -> Outcome:
         drift={"drifted": True, "features": [{"name": "spend", "statistic": 0.2, "p_value": 0.0, "drifted": True}]},
         events=[{"uri": "podium://monitoring/drift", "timestamp": BEGAN.isoformat()}],
         runs=[run],
-        tasks=[TaskInstance("ingest_events", "backfill__1", "ingest", "success", 1, BEGAN, later)],
+        tasks=[TaskInstance("ingest_transactions", "backfill__1", "ingest", "success", 1, BEGAN, later)],
         curl="curl -s http://127.0.0.1/",
         sample={"predictions": []},
     )
@@ -75,7 +75,7 @@ def test_counts_are_summed_over_the_intervals(outcome: Outcome) -> None:
     assert report["features"] == {"tables": ["features.items", "features.users"], "rows": 12, "seconds": 4}
     assert report["recommender"]["recall_at_20"] == 0.33
     assert report["runs"] == [
-        {"dag_id": "ingest_events", "run_id": "backfill__1", "state": "success", "duration_s": 5.0}
+        {"dag_id": "ingest_transactions", "run_id": "backfill__1", "state": "success", "duration_s": 5.0}
     ]
 
 

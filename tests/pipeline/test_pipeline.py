@@ -21,7 +21,7 @@ def test_every_run_succeeded_and_each_dag_ran_as_often_as_it_should(platform: Pl
     assert {run["state"] for run in runs} == {"success"}
     counts = {dag_id: sum(run["dag_id"] == dag_id for run in runs) for dag_id in {run["dag_id"] for run in runs}}
     assert counts == {
-        "ingest_events": MONTHS,
+        "ingest_transactions": MONTHS,
         "build_features": 1,  # one event sums the backfill up
         "train_recommender": 1,
         "rollout_recommender": 1,

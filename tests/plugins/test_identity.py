@@ -69,10 +69,10 @@ def test_a_cleared_task_gets_a_new_object_that_is_known_as_the_same_tasks() -> N
 def test_name_is_stable_across_processes_and_versions() -> None:
     # A change here would make running work invisible to an upgraded platform.
     assert (
-        Identity("ingest_events", "manual__1", "ingest").name
-        == Identity.of(Ti("ingest_events", "manual__1", "ingest"), retries=2).name
+        Identity("ingest_transactions", "manual__1", "ingest").name
+        == Identity.of(Ti("ingest_transactions", "manual__1", "ingest"), retries=2).name
     )
-    assert Identity("ingest_events", "manual__1", "ingest").name == "ingest-events-ingest-9cc3896472"
+    assert Identity("ingest_transactions", "manual__1", "ingest").name == "ingest-transactions-ingest-a96bb0ecd5"
 
 
 def test_other_epochs_share_the_task_label() -> None:

@@ -22,7 +22,7 @@ from include.jobs.lake.ledger import Interval, iso
 from include.jobs.lake.tables import MONITORING_DRIFT, PRODUCTS, TRANSACTIONS
 from include.jobs.ranking.registry import Registry
 
-_SNAPSHOT_TAG = f"snapshot.{TRANSACTIONS.identifier}"
+_SNAPSHOT_TAG = f"snapshot.{TRANSACTIONS}"
 _KNOWN_UNTIL_TAG = "known_until"
 
 _log = logging.getLogger(__name__)
@@ -83,13 +83,13 @@ def run_check(registry: Registry, request: CheckRequest) -> dict[str, Any]:
     length = request.interval.end - request.interval.start
     reference = Interval(known_until - length, known_until)
     catalog = open_catalog()
-    sales = load_table(catalog, TRANSACTIONS.identifier)
+    sales = load_table(catalog, TRANSACTIONS)
     current = sales.current_snapshot()
     if current is None:
-        raise EmptyIntervalError(f"table {TRANSACTIONS.identifier} is empty: ingest events first")
+        raise EmptyIntervalError(f"table {TRANSACTIONS} is empty: ingest events first")
     if sales.snapshot_by_id(snapshot) is None:
         raise NoReferenceError(
-            f"snapshot {snapshot} of {TRANSACTIONS.identifier}, from which version {version} of {registry.model_name} "
+            f"snapshot {snapshot} of {TRANSACTIONS}, from which version {version} of {registry.model_name} "
             "was made, is gone (expired): train again, and keep snapshots for as long as their models serve"
         )
     products = load_table(catalog, PRODUCTS.identifier).scan(selected_fields=PRODUCT_COLUMNS).to_arrow()
@@ -155,11 +155,11 @@ def _lines(catalog: SqlCatalog, interval: Interval, snapshot: int, what: str) ->
         GreaterThanOrEqual("event_time", interval.start.isoformat()),
         LessThan("event_time", interval.end.isoformat()),
     )
-    table = load_table(catalog, TRANSACTIONS.identifier)
+    table = load_table(catalog, TRANSACTIONS)
     rows = table.scan(row_filter=during, selected_fields=LINE_COLUMNS, snapshot_id=snapshot).to_arrow()
     if not rows.num_rows:
         raise EmptyIntervalError(
-            f"{what} {interval} has no transactions in {TRANSACTIONS.identifier} (snapshot {snapshot}): "
+            f"{what} {interval} has no transactions in {TRANSACTIONS} (snapshot {snapshot}): "
             "ingest it, or check another interval"
         )
     return rows

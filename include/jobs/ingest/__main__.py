@@ -7,12 +7,16 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from include.jobs.lake.connections import Connections, kafka_bootstrap_servers
 from include.jobs.lake.errors import run_main
 from include.jobs.lake.ledger import Interval
 from include.jobs.lake.result import write_result
+
+if TYPE_CHECKING:
+    from include.jobs.ingest.contract import Contract
+    from include.jobs.lake.tables import EventTables
 
 _BEGUN = time.monotonic()
 _CENTURY_S = 3_155_760_000.0
@@ -25,7 +29,8 @@ def main() -> None:
     bounds = argparse.ArgumentParser(add_help=False)
     bounds.add_argument("--start", required=True, help="start of the interval, ISO 8601 with offset, included")
     bounds.add_argument("--end", required=True, help="end of the interval, ISO 8601 with offset, excluded")
-    bounds.add_argument("--table", default="sales.transactions", help="where the accepted events go")
+    bounds.add_argument("--table", required=True, help="where the accepted events go, for instance sales.transactions")
+    bounds.add_argument("--contract", required=True, help="what a good record is, for instance transactions.v1")
     unit = argparse.ArgumentParser(add_help=False)
     unit.add_argument("--unit", choices=("run", "day"), default="run", help="the whole, or each of its days for itself")
     unit.add_argument("--timezone", default="UTC", help="where the days begin at midnight")
@@ -49,6 +54,8 @@ def main() -> None:
     commands.add_parser("discard", parents=[bounds], help="give up a staged interval")
     replay = commands.add_parser("replay", parents=[bounds, by], help="stage what keeps the contract now")
     replay.add_argument("--mended", default="", help="s3://bucket/key of mended records, one JSON object a line")
+    schema = commands.add_parser("schema", help="print the JSON Schema of a contract")
+    schema.add_argument("contract", help="for instance transactions.v1")
     commands.add_parser("gpu-hours", help="fold the records of tasks that had GPUs into their table")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
@@ -58,6 +65,7 @@ def main() -> None:
         "discard": _discard,
         "replay": _replay,
         "reference": _reference,
+        "schema": _schema,
         "gpu-hours": _gpu_hours,
     }
     run[arguments.command](arguments)
@@ -76,15 +84,13 @@ def _within(maximum: float) -> Callable[[str], float]:
 
 
 def _interval(arguments: argparse.Namespace) -> None:
-    from include.jobs.ingest.contract import Contract
     from include.jobs.ingest.days import ingest_each
     from include.jobs.ingest.interval import Request, ingest
     from include.jobs.ingest.topic import Topic
     from include.jobs.lake.catalog import open_catalog
-    from include.jobs.lake.tables import EventTables
 
-    intervals, tables = _intervals(arguments), EventTables.named(arguments.table)
-    contract, lateness = Contract.load(), dt.timedelta(seconds=arguments.allowed_lateness)
+    intervals, (contract, tables) = _intervals(arguments), _contract(arguments)
+    lateness = dt.timedelta(seconds=arguments.allowed_lateness)
     with Topic(kafka_bootstrap_servers(), arguments.topic) as topic:
         catalog = open_catalog()
 
@@ -103,6 +109,14 @@ def _intervals(arguments: argparse.Namespace) -> list[Interval]:
     return days_of(whole, arguments.timezone) if arguments.unit == "day" else [whole]
 
 
+def _contract(arguments: argparse.Namespace) -> tuple["Contract", "EventTables"]:
+    from include.jobs.ingest.contract import Contract
+    from include.jobs.ingest.schemas import event_tables
+
+    contract = Contract.load(arguments.contract)
+    return contract, event_tables(contract, arguments.table)
+
+
 def _reference(_: argparse.Namespace) -> None:
     from include.jobs.ingest.reference import write_reference
     from include.jobs.lake.catalog import open_catalog
@@ -115,10 +129,9 @@ def _validate(arguments: argparse.Namespace) -> None:
     from include.jobs.ingest.expectations import Suite
     from include.jobs.ingest.validate import explain, validate
     from include.jobs.lake.catalog import open_catalog
-    from include.jobs.lake.tables import EventTables
 
-    intervals, tables, suite = _intervals(arguments), EventTables.named(arguments.table), Suite.load()
-    catalog = open_catalog()
+    intervals, (contract, tables) = _intervals(arguments), _contract(arguments)
+    catalog, suite = open_catalog(), Suite.of(contract)
     result = validate_each(intervals, lambda interval: validate(catalog, tables, interval, suite))
     write_result(result | {"process_seconds": round(time.monotonic() - _BEGUN, 3)})
     if not result["success"]:
@@ -128,23 +141,30 @@ def _validate(arguments: argparse.Namespace) -> None:
 def _discard(arguments: argparse.Namespace) -> None:
     from include.jobs.ingest.publish import discard
     from include.jobs.lake.catalog import open_catalog
-    from include.jobs.lake.tables import EventTables
 
-    discard(open_catalog(), EventTables.named(arguments.table), Interval.parse(arguments.start, arguments.end))
+    _, tables = _contract(arguments)
+    discard(open_catalog(), tables, Interval.parse(arguments.start, arguments.end))
     write_result({"discarded": True})
 
 
 def _replay(arguments: argparse.Namespace) -> None:
-    from include.jobs.ingest.contract import Contract
     from include.jobs.ingest.replay import read_mends, replay
     from include.jobs.lake.catalog import open_catalog
     from include.jobs.lake.result import read_text
-    from include.jobs.lake.tables import EventTables
 
-    interval, tables = Interval.parse(arguments.start, arguments.end), EventTables.named(arguments.table)
+    interval, (contract, tables) = Interval.parse(arguments.start, arguments.end), _contract(arguments)
     text = read_text(arguments.mended, Connections.from_environment()) if arguments.mended else ""
     mends = read_mends(text.splitlines())
-    write_result(replay(open_catalog(), tables, Contract.load(), interval, arguments.run_id, mends))
+    write_result(replay(open_catalog(), tables, contract, interval, arguments.run_id, mends))
+
+
+def _schema(arguments: argparse.Namespace) -> None:
+    import json
+
+    from include.jobs.ingest.contract import Contract
+    from include.jobs.ingest.schemas import json_schema
+
+    print(json.dumps(json_schema(Contract.load(arguments.contract)), indent=2))
 
 
 def _gpu_hours(_: argparse.Namespace) -> None:

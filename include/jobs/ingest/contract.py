@@ -1,12 +1,14 @@
 """The contract of an event, read from `include/contracts`, and the check of one record against it.
 
-This is the authority on good and broken and gives the reason. `check` does the same on whole batches, faster.
+This is the authority on good and broken and gives the reason. `check` does the same on whole batches, faster; `schemas`
+derives from the contract what others need: JSON Schema, the columns of the table, the Great Expectations suite.
 """
 
 import datetime as dt
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from dataclasses import field as dataclass_field
 from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
@@ -20,10 +22,17 @@ from include.jobs.lake.errors import JobError
 CONTRACTS_DIR = Path(__file__).parents[2] / "contracts"
 
 FieldType = Literal["integer", "number", "string", "timestamp"]
-Value = int | float | str | dt.datetime
+Value = int | float | str | dt.datetime | None
 
+_REQUIRED = ("name", "version", "version_field", "key_field", "max_bytes", "fields")
+_BOUNDS = {
+    "string": ("min_length", "max_length"),
+    **dict.fromkeys(("integer", "number", "timestamp"), ("minimum", "maximum")),
+}
 _Number = TypeVar("_Number", int, float)
-_TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", re.ASCII)
+#: The form of a timestamp, in the syntax that Python and JSON Schema share.
+TIMESTAMP_PATTERN = r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z"
+_TIMESTAMP = re.compile(TIMESTAMP_PATTERN)
 
 
 class ContractError(JobError):
@@ -55,24 +64,33 @@ class BrokenRecordError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One field: its type and bounds. Bounds of a string are its length."""
+    """One field: its type and bounds. Bounds of a string are its length; `bits` is the width of a number's column.
+
+    An optional field may be missing or null; its column is null then.
+    """
 
     name: str
     type: FieldType
     minimum: int | float | dt.datetime
     maximum: int | float | dt.datetime
+    optional: bool = False
+    bits: Literal[32, 64] = 64
 
     @classmethod
     def from_yaml(cls, item: Mapping[str, Any]) -> Self:
         """Read a field; every field has both bounds, so that nothing unbounded reaches a column."""
-        kind: FieldType = item["type"]
+        name, kind = item["name"], item["type"]
+        rest = {"optional": item.get("optional", False), "bits": item.get("bits", 64)}
+        _only(item, {"name", "type", *rest, *_BOUNDS.get(kind, ())}, f"field {name}")
         if kind == "string":
-            return cls(item["name"], kind, item["min_length"], item["max_length"])
+            return cls(name, kind, item["min_length"], item["max_length"], **rest)
         if kind == "timestamp":
-            return cls(item["name"], kind, parse_timestamp(item["minimum"]), parse_timestamp(item["maximum"]))
+            return cls(name, kind, parse_timestamp(item["minimum"]), parse_timestamp(item["maximum"]), **rest)
         if kind not in ("integer", "number"):
-            raise ValueError(f"type {kind!r} of field {item['name']} is not integer, number, string or timestamp")
-        return cls(item["name"], kind, item["minimum"], item["maximum"])
+            raise ValueError(f"type {kind!r} of field {name} is not integer, number, string or timestamp")
+        if rest["bits"] == 32 and kind == "integer" and not -(2**31) <= item["minimum"] <= item["maximum"] < 2**31:
+            raise ValueError(f"the bounds of field {name} do not fit 32 bits")
+        return cls(name, kind, item["minimum"], item["maximum"], **rest)
 
     def check(self, value: object) -> Value:
         """The value as the column takes it.
@@ -118,7 +136,12 @@ class Field:
 
 @dataclass(frozen=True)
 class Contract:
-    """What a good record is."""
+    """What a good record is.
+
+    Records of earlier versions are good too, as far as the bounds of the version's field reach: what a version adds is
+    optional (see `evolution`). `unique` are fields whose values are unique within an interval, and `suite` the rest of
+    what an interval must look like as a whole.
+    """
 
     name: str
     version: int
@@ -126,32 +149,59 @@ class Contract:
     key_field: str
     max_bytes: int
     fields: tuple[Field, ...]
+    unique: tuple[str, ...] = ()
+    suite: Mapping[str, Any] = dataclass_field(default_factory=dict, compare=False)
 
     @classmethod
-    def load(cls, name: str = "transactions.v1") -> Self:
-        """Read `include/contracts/<name>.yaml`.
+    def load(cls, name: str, directory: Path = CONTRACTS_DIR) -> Self:
+        """Read `include/contracts/<name>.yaml`, for instance `transactions.v1`.
 
         Raises:
             ContractError: the file is missing or not a contract.
         """
-        path = CONTRACTS_DIR / f"{name}.yaml"
+        path = directory / f"{name}.yaml"
         try:
             data = yaml.safe_load(path.read_text(encoding="utf-8"))
-            return cls(
-                name=data["name"],
-                version=data["version"],
-                version_field=data["version_field"],
-                key_field=data["key_field"],
-                max_bytes=data["max_bytes"],
+            _only(data, {*_REQUIRED, "unique", "suite"}, "the contract")
+            contract = cls(
+                **{key: data[key] for key in _REQUIRED if key != "fields"},
                 fields=tuple(Field.from_yaml(item) for item in data["fields"]),
+                unique=tuple(data.get("unique", ())),
+                suite=data.get("suite", {}),
             )
+            contract._consistent(path.stem)
         except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError) as error:
             raise ContractError(f"contract {path} cannot be used: {type(error).__name__}: {error}") from error
+        return contract
+
+    def _consistent(self, stem: str) -> None:
+        if not stem.endswith(f".v{self.version}"):
+            raise ValueError(f"version {self.version} stands in a file that is not called <name>.v{self.version}.yaml")
+        if len(set(self.names)) != len(self.names):
+            raise ValueError("a field is named twice")
+        required = {field.name for field in self.fields if not field.optional}
+        if lost := {self.version_field, self.key_field} - required:
+            raise ValueError(f"{', '.join(sorted(lost))} must be a field, and not an optional one")
+        if unknown := set(self.unique) - set(self.names):
+            raise ValueError(f"unique names no field: {', '.join(sorted(unknown))}")
+        if self.version not in self.versions:
+            raise ValueError(f"the bounds of {self.version_field} leave out version {self.version}")
 
     @cached_property
     def names(self) -> tuple[str, ...]:
         """The fields' names, in column order."""
         return tuple(field.name for field in self.fields)
+
+    @cached_property
+    def required(self) -> tuple[str, ...]:
+        """The names of the fields that no record may lack."""
+        return tuple(field.name for field in self.fields if not field.optional)
+
+    @cached_property
+    def versions(self) -> range:
+        """The versions of records that it takes."""
+        field = self.fields[self.names.index(self.version_field)]
+        return range(int(field.minimum), int(field.maximum) + 1)  # type: ignore[arg-type]
 
     @cached_property
     def key_index(self) -> int:
@@ -166,14 +216,13 @@ class Contract:
         """
         data = self._parse(value)
         version = data.get(self.version_field)
-        if version is not None and version != self.version:
-            raise BrokenRecordError(
-                Reason.UNKNOWN_VERSION, f"{self.version_field} {version!r:.40}, known {self.version}"
-            )
-        missing = [name for name in self.names if data.get(name) is None]
+        if version is not None and version not in self.versions:
+            known = f"{self.versions[0]} to {self.version}" if len(self.versions) > 1 else self.version
+            raise BrokenRecordError(Reason.UNKNOWN_VERSION, f"{self.version_field} {version!r:.40}, known {known}")
+        missing = [name for name in self.required if data.get(name) is None]
         if missing:
             raise BrokenRecordError(Reason.MISSING_FIELD, ", ".join(missing))
-        values = tuple(field.check(data[field.name]) for field in self.fields)
+        values = tuple(None if data.get(field.name) is None else field.check(data[field.name]) for field in self.fields)
         expected = str(values[self.key_index]).encode()
         if key != expected:
             raise BrokenRecordError(Reason.WRONG_KEY, f"key {key!r:.60}, but {self.key_field} {expected.decode()}")
@@ -206,3 +255,9 @@ def parse_timestamp(text: str) -> dt.datetime:
     if not _TIMESTAMP.fullmatch(text):
         raise ValueError(f"{text[:40]!r} is not YYYY-MM-DDTHH:MM:SSZ")
     return dt.datetime.fromisoformat(text)
+
+
+def _only(item: Mapping[str, Any], known: Collection[str], where: str) -> None:
+    """A key that nobody reads is a mistake in writing."""
+    if unknown := set(item) - set(known):
+        raise ValueError(f"{where} has unknown keys: {', '.join(sorted(unknown))}")

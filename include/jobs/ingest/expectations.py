@@ -1,4 +1,4 @@
-"""The suite of expectations on an interval, read from `include/contracts`, and the judging of rows by it."""
+"""The suite of expectations on an interval, derived from the contract, and the judging of rows by it."""
 
 import logging
 import os
@@ -7,15 +7,36 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, Self
 
-import yaml
-
-from include.jobs.ingest.contract import CONTRACTS_DIR, ContractError
+from include.jobs.ingest.contract import Contract, ContractError
 
 if TYPE_CHECKING:
     import pandas as pd
 
 # Read when the package is imported: judging data must not talk to anybody.
 os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
+
+
+_NAMING_COLUMNS = ("column", "column_A", "column_B")
+
+
+def _expect(kind: str, **kwargs: Any) -> dict[str, Any]:
+    return {"type": kind, "kwargs": kwargs}
+
+
+#: $start and $end are the interval's bounds. Stragglers may belong to an earlier interval, but only few; nothing may
+#: lie past the end.
+_OF_EVERY_TOPIC = (
+    _expect("expect_compound_columns_to_be_unique", column_list=["kafka_partition", "kafka_offset"]),
+    _expect(
+        "expect_column_values_to_be_between",
+        column="event_time",
+        min_value="$start",
+        max_value="$end",
+        strict_max=True,
+        mostly=0.95,
+    ),
+    _expect("expect_column_max_to_be_between", column="event_time", max_value="$end"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,21 +60,20 @@ class Suite:
     expectations: tuple[dict[str, Any], ...]
 
     @classmethod
-    def load(cls, name: str = "transactions") -> Self:
-        """Read `include/contracts/<name>.expectations.yaml`.
+    def of(cls, contract: Contract) -> Self:
+        """The suite of a contract: what holds for every topic, its unique fields, and what it lists under `suite`.
 
         Raises:
-            ContractError: the file is missing or not a suite.
+            ContractError: what it lists is no suite.
         """
-        path = CONTRACTS_DIR / f"{name}.expectations.yaml"
         try:
-            data = yaml.safe_load(path.read_text(encoding="utf-8"))
-            expectations = tuple(
-                {"type": item["type"], "kwargs": dict(item["kwargs"])} for item in data["expectations"]
-            )
-            return cls(data["name"], data["sample_rows"], expectations)
-        except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError) as error:
-            raise ContractError(f"suite {path} cannot be used: {type(error).__name__}: {error}") from error
+            own = [{"type": item["type"], "kwargs": dict(item["kwargs"])} for item in contract.suite["expectations"]]
+            unique = [_expect("expect_column_values_to_be_unique", column=name) for name in contract.unique]
+            return cls(contract.name, int(contract.suite["sample_rows"]), (*unique, *_OF_EVERY_TOPIC, *own))
+        except (KeyError, TypeError, ValueError) as error:
+            raise ContractError(
+                f"the suite of contract {contract.name} cannot be used: {type(error).__name__}: {error}"
+            ) from error
 
     @property
     def columns(self) -> list[str]:
@@ -61,7 +81,7 @@ class Suite:
         found: set[str] = set()
         for item in self.expectations:
             kwargs = item["kwargs"]
-            found.update(kwargs.get("column_list", ()), [kwargs["column"]] if "column" in kwargs else ())
+            found.update(kwargs.get("column_list", ()), (kwargs[key] for key in _NAMING_COLUMNS if key in kwargs))
         return sorted(found)
 
     def judge(self, rows: "pd.DataFrame", values: Mapping[str, Any]) -> Judgement:
@@ -86,7 +106,7 @@ class Suite:
                 ],
             )
         except Exception as error:  # its own errors have no common base
-            raise ContractError(f"suite {self.name} of {CONTRACTS_DIR} cannot be used: {error}") from error
+            raise ContractError(f"the suite of contract {self.name} cannot be used: {error}") from error
         outcome = _whole_frame().get_batch({"dataframe": rows}).validate(suite, result_format="SUMMARY")
         view: Any = DefaultJinjaPageView()
         for result in outcome.results:

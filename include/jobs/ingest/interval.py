@@ -171,7 +171,7 @@ def _enough_good(request: Request, topic: str, written: _Written) -> None:
     raise TooManyBadRecordsError(
         f"interval {request.interval} of topic {topic}: {counts.quarantined} of {counts.read} records break the "
         f"contract ({reasons}), allowed is a fraction of {request.max_bad_fraction}. Nothing was staged. Mend the "
-        "producer, or raise settings.ingest.max_bad_fraction if they are to go to quarantine"
+        "producer, or raise max_bad_fraction of the topic in the settings if they are to go to quarantine"
     )
 
 

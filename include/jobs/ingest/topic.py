@@ -200,7 +200,8 @@ class Topic:
         except KafkaException as error:
             if error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
                 raise TopicMissingError(
-                    f"topic {self.name} is not on {self._servers}: create it, or correct settings.ingest.topic"
+                    f"topic {self.name} is not on {self._servers}: create it, or correct its name under ingest.topics "
+                    "in the settings"
                 ) from error
             raise self._unavailable(error) from error
         return str(found.topic_id), sorted(partition.id for partition in found.partitions)

@@ -126,7 +126,7 @@ def explain(result: dict[str, Any]) -> ExpectationsFailedError:
         f"{len(lines)} of {result['evaluated']} expectations on {result['table']} fail:\n" + "\n".join(lines) + "\n"
         f"Refused: {', '.join(refused)}. What was not published before stays invisible. Look at the producer of these "
         "days, and at the pages that the result names in data_docs. When the data is right and the bounds are not, "
-        "change include/contracts/transactions.expectations.yaml and run this again; when the data was mended, run the "
+        "change the suite in include/contracts and run this again; when the data was mended, run the "
         "ingest again"
     )
 

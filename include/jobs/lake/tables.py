@@ -3,6 +3,7 @@
 The feature tables belong to Spark (`include.jobs.features`); their names are here because others read them.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Self
 
@@ -23,6 +24,8 @@ from pyiceberg.types import (
 if TYPE_CHECKING:
     import pyarrow as pa
 
+#: Accepted sales events; their columns are those of the contract (`include.jobs.ingest`).
+TRANSACTIONS = "sales.transactions"
 FEATURES_USERS = "features.users"
 FEATURES_ITEMS = "features.items"
 FEATURES_INTERACTIONS = "features.interactions"
@@ -72,38 +75,19 @@ _BY_INTERVAL = PartitionSpec(
     PartitionField(source_id=1, field_id=1000, transform=IdentityTransform(), name="interval_start")
 )
 
-TRANSACTIONS = TableSpec(
-    "sales.transactions",
-    _schema(
-        ("interval_start", TimestamptzType(), True),
-        ("kafka_partition", IntegerType(), True),
-        ("kafka_offset", LongType(), True),
-        ("event_time", TimestamptzType(), True),
-        ("schema_version", IntegerType(), True),
-        ("event_id", StringType(), True),
-        ("household_id", LongType(), True),
-        ("store_id", LongType(), True),
-        ("basket_id", LongType(), True),
-        ("product_id", LongType(), True),
-        ("quantity", LongType(), True),
-        ("sales_value", DoubleType(), True),
-        ("retail_disc", DoubleType(), True),
-        ("coupon_disc", DoubleType(), True),
-        ("coupon_match_disc", DoubleType(), True),
-        ("transaction_timestamp", TimestamptzType(), True),
-    ),
-    _BY_INTERVAL,
+_ORIGIN: tuple[tuple[str, IcebergType, bool], ...] = (
+    ("interval_start", TimestamptzType(), True),
+    ("kafka_partition", IntegerType(), True),
+    ("kafka_offset", LongType(), True),
+    ("event_time", TimestamptzType(), True),
 )
 
-#: Readers look only at intervals that the ledger of `sales.transactions` has closed: a crash between the two
-#: commits leaves rows here that the re-run replaces.
+#: What broke its contract, of one topic. Readers look only at intervals that the ledger of the events' table has
+#: closed: a crash between the two commits leaves rows here that the re-run replaces.
 QUARANTINE = TableSpec(
-    "sales.transactions_quarantine",
+    f"{TRANSACTIONS}_quarantine",
     _schema(
-        ("interval_start", TimestamptzType(), True),
-        ("kafka_partition", IntegerType(), True),
-        ("kafka_offset", LongType(), True),
-        ("event_time", TimestamptzType(), True),
+        *_ORIGIN,
         ("key", BinaryType(), False),
         ("value", BinaryType(), False),
         ("reason", StringType(), True),
@@ -122,10 +106,14 @@ class EventTables:
     quarantine: TableSpec
 
     @classmethod
-    def named(cls, identifier: str) -> Self:
-        """Tables of the same columns under another name: `<identifier>` and `<identifier>_quarantine`."""
+    def of(cls, identifier: str, columns: Iterable[tuple[str, IcebergType, bool]]) -> Self:
+        """`<identifier>`, with the contract's columns (name, type, whether required), and `<identifier>_quarantine`.
+
+        Where a record came from and the interval that took it stand before the contract's columns.
+        """
         return cls(
-            replace(TRANSACTIONS, identifier=identifier), replace(QUARANTINE, identifier=f"{identifier}_quarantine")
+            TableSpec(identifier, _schema(*_ORIGIN, *columns), _BY_INTERVAL),
+            replace(QUARANTINE, identifier=f"{identifier}_quarantine"),
         )
 
 

@@ -26,7 +26,7 @@ class MissingPurchasesError(RankingError):
 def snapshot_ids(catalog: SqlCatalog) -> dict[str, int]:
     """The current snapshots of the tables that models are made from, by table."""
     snapshots = {}
-    for name in (FEATURES_INTERACTIONS, TRANSACTIONS.identifier):
+    for name in (FEATURES_INTERACTIONS, TRANSACTIONS):
         current = load_table(catalog, name).current_snapshot()
         if current is None:
             raise RankingError(f"table {name} is empty: ingest events and build features first")
@@ -75,7 +75,7 @@ def read_purchases(
         GreaterThanOrEqual("event_time", start.isoformat()),
         LessThan("event_time", end.isoformat()),
     )
-    rows = _scan(catalog, TRANSACTIONS.identifier, during, ("household_id", "product_id"), snapshot_id)
+    rows = _scan(catalog, TRANSACTIONS, during, ("household_id", "product_id"), snapshot_id)
     pairs = (
         rows.group_by(["household_id", "product_id"])
         .aggregate([])
@@ -83,7 +83,7 @@ def read_purchases(
     )
     if not pairs.num_rows:
         raise MissingPurchasesError(
-            f"{TRANSACTIONS.identifier} holds no purchases of the month from {month} ({timezone.key}): ingest it first"
+            f"{TRANSACTIONS} holds no purchases of the month from {month} ({timezone.key}): ingest it first"
         )
     return Purchases(pairs["household_id"].to_numpy(), pairs["product_id"].to_numpy())
 

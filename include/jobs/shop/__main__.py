@@ -14,11 +14,13 @@ def main() -> None:
     """Parse the command line and run the command."""
     parser = argparse.ArgumentParser(prog="python -m include.jobs.shop", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    produce = commands.add_parser("produce", help="bring a topic to hold the year of sales")
+    produce = commands.add_parser("produce", help="bring a topic to hold the year of a stream")
+    produce.add_argument("--stream", choices=("transactions", "promotions", "inventory"), default="transactions")
     produce.add_argument("--topic", required=True)
     produce.add_argument("--partitions", type=int, default=4, help="of a topic that is created")
     produce.add_argument("--broken", type=int, default=1000, help="broken records among the good ones")
-    produce.add_argument("--households", type=int, help="only the first so many households")
+    produce.add_argument("--households", type=int, help="only the first so many households; of transactions")
+    produce.add_argument("--products", type=int, help="only the so many most sold; not of transactions")
     produce.add_argument("--months", type=int, help="only the first so many local months")
     produce.add_argument("--seed", type=int, default=7)
     traffic = commands.add_parser("traffic", help="ask for recommendations until SIGTERM")
@@ -37,14 +39,15 @@ def main() -> None:
 def _produce(arguments: argparse.Namespace) -> None:
     from include.jobs.shop.events import events
     from include.jobs.shop.produce import produce
-    from include.jobs.shop.source import transactions
+    from include.jobs.shop.streams import STREAMS, Slice
 
-    table = transactions(arguments.households, arguments.months)
+    stream = STREAMS[arguments.stream]
+    rows = stream.read(Slice(arguments.households, arguments.months, arguments.products))
     result = produce(
         kafka_bootstrap_servers(),
         arguments.topic,
         arguments.partitions,
-        lambda: events(table, arguments.broken, arguments.seed),
+        lambda: events(stream, rows, arguments.broken, arguments.seed),
     )
     write_result(result | {"broken": arguments.broken})
 

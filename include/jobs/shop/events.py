@@ -1,4 +1,4 @@
-"""Transactions as messages, and broken ones among them. Deterministic: the same slice and seed, the same bytes."""
+"""Rows as messages, and broken ones among them. Deterministic: the same slice and seed, the same bytes."""
 
 import random
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from include.jobs.shop.source import COLUMNS
+from include.jobs.shop.streams import Stream
 
 _SLICE = 50_000
 _OVERSIZED_BYTES = 8_192
@@ -37,47 +37,42 @@ class Event(NamedTuple):
     time: int
 
 
-def events(transactions: pa.Table, broken: int, seed: int) -> Iterator[Event]:
-    """One event per transaction in the order given, with `broken` broken ones after seeded ones of them.
+def events(stream: Stream, rows: pa.Table, broken: int, seed: int) -> Iterator[Event]:
+    """One event per row in the order given, with `broken` broken ones after seeded ones of them.
 
-    A broken event is made from the transaction before it and has its time. The kinds take turns.
+    A broken event is made from the row before it and has its time. The kinds take turns.
     """
-    rows = transactions.num_rows
+    count = rows.num_rows
     # Choice with replacement, so that a small slice can hold any number of broken ones.
     followers: dict[int, list[str]] = {}
     kinds = list(BROKEN_KINDS)
-    for number, row in enumerate(random.Random(seed).choices(range(rows), k=broken)):
+    for number, row in enumerate(random.Random(seed).choices(range(count), k=broken)):
         followers.setdefault(row, []).append(kinds[number % len(kinds)])
-    for begin in range(0, rows, _SLICE):
-        part = transactions.slice(begin, _SLICE)
-        times = part["transaction_timestamp"].cast(pa.int64()).to_pylist()
-        whole_seconds = part["transaction_timestamp"].cast(pa.timestamp("s", "UTC"))
-        texts = pc.strftime(whole_seconds, format="%Y-%m-%dT%H:%M:%SZ").to_pylist()
-        columns = [part[name].to_pylist() for name in COLUMNS[:-1]]
-        for row, (micros, text, *values) in enumerate(zip(times, texts, *columns, strict=True), start=begin):
-            record = _record(values, text)
-            key = b"%d" % record["household_id"]
+    names, identify, key_field = rows.column_names, stream.identify, stream.key_field
+    for begin in range(0, count, _SLICE):
+        part = rows.slice(begin, _SLICE)
+        times = part[stream.time_field].cast(pa.int64()).to_pylist()
+        columns = [_plain(column).to_pylist() for column in part.columns]
+        for row, (micros, *values) in enumerate(zip(times, *columns, strict=True), start=begin):
+            fields = dict(zip(names, values, strict=True))
+            record = {"schema_version": 1, "event_id": identify(fields), **fields}
+            key = b"%d" % fields[key_field]
             yield Event(key, orjson.dumps(record), micros // 1000)
             for kind in followers.get(row, ()):
-                yield _broken(kind, record, key, micros // 1000)
+                yield _broken(stream, kind, record, key, micros // 1000)
 
 
-def _record(values: list[Any], time: str) -> dict[str, Any]:
-    record: dict[str, Any] = dict(zip(COLUMNS, values, strict=False))
-    # A basket holds a product once in this data, so the number after them is always 0.
-    event_id = f"{record['basket_id']}-{record['product_id']}-0"
-    return {
-        "schema_version": 1,
-        "event_id": event_id,
-        **record,
-        "transaction_timestamp": time,
-    }
+def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Times as text, as JSON has them."""
+    if not pa.types.is_timestamp(column.type):
+        return column
+    return pc.strftime(column.cast(pa.timestamp("s", "UTC")), format="%Y-%m-%dT%H:%M:%SZ")
 
 
-def _broken(kind: str, record: dict[str, Any], key: bytes, time: int) -> Event:
+def _broken(stream: Stream, kind: str, record: dict[str, Any], key: bytes, time: int) -> Event:
     if kind == "wrong_key":
-        return Event(b"%d" % (record["household_id"] + 1), orjson.dumps(record), time)
-    return Event(key, _spoil_text(kind, record) or orjson.dumps(_spoil_fields(kind, record)), time)
+        return Event(b"%d" % (record[stream.key_field] + 1), orjson.dumps(record), time)
+    return Event(key, _spoil_text(kind, record) or orjson.dumps(_spoil_fields(stream, kind, record)), time)
 
 
 def _spoil_text(kind: str, record: dict[str, Any]) -> bytes | None:
@@ -85,7 +80,7 @@ def _spoil_text(kind: str, record: dict[str, Any]) -> bytes | None:
     value: bytes = orjson.dumps(record)
     match kind:
         case "not_json":
-            return b"basket %d was sold" % record["basket_id"]
+            return f"this is event {record['event_id']}".encode()
         case "truncated":
             return value[: len(value) // 2]
         case "not_an_object":
@@ -95,17 +90,17 @@ def _spoil_text(kind: str, record: dict[str, Any]) -> bytes | None:
     return None
 
 
-def _spoil_fields(kind: str, record: dict[str, Any]) -> dict[str, Any]:
+def _spoil_fields(stream: Stream, kind: str, record: dict[str, Any]) -> dict[str, Any]:
     """The record of a kind whose fields are broken."""
     match kind:
         case "missing_field":
             return {name: item for name, item in record.items() if name != "product_id"}
         case "wrong_type":
-            return record | {"quantity": str(record["quantity"])}
+            return record | {stream.typed: str(record[stream.typed])}
         case "impossible_value":
-            return record | {"sales_value": -1.0 - record["sales_value"]}
+            return record | {stream.bounded: -1 - record[stream.bounded]}
         case "impossible_time":
-            return record | {"transaction_timestamp": "2017-02-30T25:61:00Z"}
+            return record | {stream.time_field: "2017-02-30T25:61:00Z"}
         case "unknown_version":
             return record | {"schema_version": 99}
         case "oversized":

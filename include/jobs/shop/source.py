@@ -43,25 +43,54 @@ def transactions(households: int | None = None, months: int | None = None) -> pa
     Raises:
         SourceError: the package is not installed, or the slice is out of range.
     """
-    table = _read(COLUMNS)
+    table = read("transactions", COLUMNS)
     # Nanoseconds without a zone, meant as UTC.
     times = table["transaction_timestamp"].cast(pa.timestamp("us")).cast(pa.timestamp("us", "UTC"))
     table = table.set_column(table.schema.get_field_index("transaction_timestamp"), "transaction_timestamp", times)
     if households is not None:
         table = table.filter(pc.less_equal(table["household_id"], _first(table, households)[-1]))
     if months is not None:
-        if not 1 <= months <= 12:
-            raise SourceError(f"--months {months} is out of range: the data has 1 to 12")
-        table = table.filter(pc.less(table["transaction_timestamp"], _end_of(months)))
+        table = table.filter(pc.less(table["transaction_timestamp"], end_of(months)))
     if table.num_rows == 0:
         raise SourceError("the slice holds no transaction: take more households or months")
     return table.sort_by([(name, "ascending") for name in ("transaction_timestamp", "basket_id", "product_id")])
 
 
-def _end_of(months: int) -> pa.Scalar:
+def end_of(months: int) -> pa.Scalar:
+    """The first moment after the first so many local months.
+
+    Raises:
+        SourceError: the data has not so many.
+    """
+    check_months(months)
     year, month = (YEAR, months + 1) if months < 12 else (YEAR + 1, 1)
     moment = dt.datetime(year, month, 1, tzinfo=SHOP_TIMEZONE).astimezone(dt.UTC)
     return pa.scalar(moment, pa.timestamp("us", "UTC"))
+
+
+def check_months(months: int) -> None:
+    """Refuse a number of months that the data does not have.
+
+    Raises:
+        SourceError: it has not so many.
+    """
+    if not 1 <= months <= 12:
+        raise SourceError(f"--months {months} is out of range: the data has 1 to 12")
+
+
+def most_sold(products: int) -> pa.Array:
+    """Numbers of the so many products that are sold most often, of equals those with the lower number.
+
+    Raises:
+        SourceError: there are not so many.
+    """
+    counts = pc.value_counts(read("transactions", ("product_id",))["product_id"])
+    if not 1 <= products <= len(counts):
+        raise SourceError(f"--products {products} is out of range: the data has 1 to {len(counts)}")
+    order = pa.table({"product": counts.field("values"), "count": counts.field("counts")}).sort_by(
+        [("count", "descending"), ("product", "ascending")]
+    )
+    return order["product"].slice(0, products).combine_chunks()
 
 
 def household_ids(households: int | None = None) -> list[int]:
@@ -70,7 +99,7 @@ def household_ids(households: int | None = None) -> list[int]:
     Raises:
         SourceError: the package is not installed, or there are not so many.
     """
-    return _first(_read(("household_id",)), households)
+    return _first(read("transactions", ("household_id",)), households)
 
 
 def _first(table: pa.Table, households: int | None) -> list[int]:
@@ -81,9 +110,15 @@ def _first(table: pa.Table, households: int | None) -> list[int]:
     return ids[:count]
 
 
-def _read(columns: Sequence[str]) -> pa.Table:
-    # Found, not imported: the package's import pulls in pandas, and only its Parquet file is needed.
+def read(name: str, columns: Sequence[str], products: pa.Array | None = None) -> pa.Table:
+    """Columns of one of the package's tables; only the rows of some products, where these are given.
+
+    Raises:
+        SourceError: the package is not installed.
+    """
+    # Found, not imported: the package's import pulls in pandas, and only its Parquet files are needed.
     spec = importlib.util.find_spec(_PACKAGE)
     if spec is None or spec.origin is None:
         raise SourceError(f"package {_PACKAGE} is not in this environment: build the image from its requirements.lock")
-    return pq.read_table(Path(spec.origin).parent / "data" / "transactions.parquet", columns=list(columns))
+    chosen = None if products is None else pc.field("product_id").isin(products)
+    return pq.read_table(Path(spec.origin).parent / "data" / f"{name}.parquet", columns=list(columns), filters=chosen)

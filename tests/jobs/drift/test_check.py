@@ -39,7 +39,7 @@ def test_a_runs_reference() -> None:
 
 @pytest.fixture(scope="module")
 def champion(platform: Platform) -> str:
-    snapshot = load_table(open_catalog(platform.connections), TRANSACTIONS.identifier).current_snapshot()
+    snapshot = load_table(open_catalog(platform.connections), TRANSACTIONS).current_snapshot()
     assert snapshot is not None
     return register(platform, "champion", str(snapshot.snapshot_id))
 
@@ -82,7 +82,7 @@ def test_a_steady_month_does_not_drift_and_a_repeated_check_replaces_its_rows(
 
 @pytest.mark.slow
 def test_an_interval_that_differs_drifts_against_the_old_snapshot(platform: Platform, champion: str) -> None:
-    table = load_table(open_catalog(platform.connections), TRANSACTIONS.identifier)
+    table = load_table(open_catalog(platform.connections), TRANSACTIONS)
     rows = table.scan().to_arrow()
     rows = rows.filter(pa.compute.greater_equal(rows["event_time"], pa.scalar(dt.datetime(2017, 7, 1, tzinfo=dt.UTC))))
     later = pa.compute.add(rows["event_time"], pa.scalar(dt.timedelta(days=61, hours=-9)))

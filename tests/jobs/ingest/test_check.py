@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from include.jobs.ingest.check import Checked, check_batch, check_one_by_one
 from include.jobs.ingest.contract import BrokenRecordError, Contract, ContractError, Reason
 from tests.jobs.ingest.records import KEY, ODD, columns, encode, keys, values
+from tests.jobs.ingest.sales import CONTRACT
 
-CONTRACT = Contract.load()
 FRAGMENTS = (b"", b"0", b"9", b'"', b"}", b",", b"null", b" ", b"-")
 
 

@@ -15,7 +15,8 @@ from include.jobs.lake.errors import EXIT_TRY_LATER
 from tests.jobs.ingest.broker import Broker, record
 from tests.services import Services
 
-BOUNDS = ("--start", "2016-12-31T19:00:00-05:00", "--end", "2017-01-01T05:00:00-05:00")
+TABLE = ("--table", "sales.transactions", "--contract", "transactions.v1")
+BOUNDS = (*TABLE, "--start", "2016-12-31T19:00:00-05:00", "--end", "2017-01-01T05:00:00-05:00")
 
 
 def call(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -57,7 +58,7 @@ def test_an_interval_is_ingested_and_judged(
 
     early = call(
         *("interval", "--topic", topic, "--allowed-lateness", "3e9"),
-        *("--start", "2017-01-01T10:00:00Z", "--end", "2017-01-01T20:00:00Z"),
+        *(*TABLE, "--start", "2017-01-01T10:00:00Z", "--end", "2017-01-01T20:00:00Z"),
         **platform,
     )
     assert early.returncode == EXIT_TRY_LATER
@@ -83,8 +84,18 @@ def test_days_are_staged_discarded_mended_and_published(
     topic = topic_name(1)
     broker.send(topic, [(0, hour, record(hour, hour, sales_value=1 + hour % 9)) for hour in range(48)])
     broker.send(topic, [(0, 47, b"no")])
-    days = ("--start", "2017-01-01T00:00:00Z", "--end", "2017-01-03T00:00:00Z", "--unit", "day", "--timezone", "UTC")
-    second = ("--start", "2017-01-02T00:00:00Z", "--end", "2017-01-03T00:00:00Z")
+    days = (
+        *TABLE,
+        "--start",
+        "2017-01-01T00:00:00Z",
+        "--end",
+        "2017-01-03T00:00:00Z",
+        "--unit",
+        "day",
+        "--timezone",
+        "UTC",
+    )
+    second = (*TABLE, "--start", "2017-01-02T00:00:00Z", "--end", "2017-01-03T00:00:00Z")
 
     def result(*arguments: str) -> dict[str, Any]:
         done = call(*arguments, **platform)
@@ -118,7 +129,7 @@ def test_options_out_of_range_are_refused(option: tuple[str, str]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        (("--start", "2017-01-01", "--end", "2017-02-01"), "LedgerError: start '2017-01-01' has no UTC offset"),
+        ((*TABLE, "--start", "2017-01-01", "--end", "2017-02-01"), "LedgerError: start '2017-01-01' has no UTC offset"),
         (BOUNDS, "ConnectionSettingsError: environment variable KAFKA_BOOTSTRAP_SERVERS is not set"),
     ],
 )

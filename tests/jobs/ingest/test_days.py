@@ -9,7 +9,6 @@ import pytest
 from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.table.refs import MAIN_BRANCH
 
-from include.jobs.ingest.contract import Contract
 from include.jobs.ingest.days import TimeZoneError, days_of, ingest_each, validate_each
 from include.jobs.ingest.expectations import Suite
 from include.jobs.ingest.interval import Request, ingest
@@ -17,9 +16,9 @@ from include.jobs.ingest.topic import Topic
 from include.jobs.ingest.validate import explain, validate
 from include.jobs.lake.commits import files_of
 from include.jobs.lake.ledger import Interval, Ledger, LedgerError
-from include.jobs.lake.tables import TRANSACTIONS
 from tests.jobs.ingest.broker import Broker, at, record
-from tests.jobs.ingest.test_interval import BROKEN, SALES, places
+from tests.jobs.ingest.sales import CONTRACT, EVENTS, SALES
+from tests.jobs.ingest.test_interval import BROKEN, places
 
 THREE_DAYS = Interval(at(0), at(72))
 UP_TO_THIRTY = Suite(
@@ -31,7 +30,7 @@ def ingest_days(catalog: SqlCatalog, broker: Broker, topic: str, intervals: list
     with Topic(broker.servers, topic) as opened:
         return ingest_each(
             intervals,
-            lambda one: ingest(catalog, opened, Contract.load(), Request(one, "r", dt.timedelta(0), 1.0, SALES)),
+            lambda one: ingest(catalog, opened, CONTRACT, Request(one, "r", dt.timedelta(0), 1.0, SALES)),
         )
 
 
@@ -75,7 +74,7 @@ def test_every_day_is_judged_published_and_replaced_for_itself(
     verdict = validate_days(catalog, days)
     assert (verdict["success"], verdict["rows"], verdict["intervals"], len(verdict["data_docs"])) == (False, 69, 3, 3)
     assert "Refused: [2017-01-01T00:00:00Z, 2017-01-02T00:00:00Z)." in str(explain(verdict))
-    table = catalog.load_table(TRANSACTIONS.identifier)
+    table = catalog.load_table(EVENTS)
     ledger = Ledger.from_properties(table.properties)
     assert [(one.interval, one.counts.read) for one in ledger] == [(days[1], 21), (days[2], 1)]
     assert len(places(catalog)) == 21, "the day that was refused holds up no other"
@@ -83,7 +82,7 @@ def test_every_day_is_judged_published_and_replaced_for_itself(
     before = {day: [file.file_path for file in files_of(table, day.start, MAIN_BRANCH)] for day in days}
     ingest_days(catalog, broker, topic, days[1:2])
     assert validate_days(catalog, days[1:2])["success"]
-    table = catalog.load_table(TRANSACTIONS.identifier)
+    table = catalog.load_table(EVENTS)
     after = {day: [file.file_path for file in files_of(table, day.start, MAIN_BRANCH)] for day in days}
     assert {day for day in days if before[day] != after[day]} == {days[1]}
     assert len(places(catalog)) == 21

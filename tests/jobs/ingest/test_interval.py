@@ -12,7 +12,6 @@ from pyiceberg.catalog.sql import SqlCatalog
 
 from include.jobs.ingest import interval as ingest_module
 from include.jobs.ingest import publish as publish_module
-from include.jobs.ingest.contract import Contract
 from include.jobs.ingest.interval import Request, TooManyBadRecordsError, ingest
 from include.jobs.ingest.plan import IntervalOpenError, RetentionError, TopicChangedError
 from include.jobs.ingest.publish import publish, staged_record
@@ -20,14 +19,14 @@ from include.jobs.ingest.topic import KafkaUnavailableError, Topic, TopicMissing
 from include.jobs.lake.catalog import open_catalog
 from include.jobs.lake.connections import Connections
 from include.jobs.lake.ledger import Interval, Ledger
-from include.jobs.lake.tables import QUARANTINE, TRANSACTIONS, EventTables
 from include.jobs.shop.events import BROKEN_KINDS, events
 from include.jobs.shop.produce import produce
+from include.jobs.shop.streams import STREAMS
 from tests.jobs.ingest.broker import EPOCH, Broker, at, record
+from tests.jobs.ingest.sales import CONTRACT, EVENTS, QUARANTINED, SALES
 
 MakeTopic = Callable[..., str]
 BROKEN = b"not json"
-SALES = EventTables(TRANSACTIONS, QUARANTINE)
 
 
 def run(
@@ -43,7 +42,7 @@ def run(
     """Ingest the number-th interval of ten hours, and publish it unjudged."""
     wanted = bounds or Interval(at(number * 10), at(number * 10 + 10))
     result = stage(catalog, broker, topic, number, lateness=lateness, bad=bad, bounds=wanted)
-    record = staged_record(catalog.load_table(TRANSACTIONS.identifier), wanted)
+    record = staged_record(catalog.load_table(EVENTS), wanted)
     assert record is not None
     return result | {"snapshot_id": publish(catalog, SALES, record)}
 
@@ -61,15 +60,15 @@ def stage(
     """Ingest the number-th interval of ten hours."""
     wanted = bounds or Interval(at(number * 10), at(number * 10 + 10))
     with Topic(broker.servers, topic) as opened:
-        return ingest(catalog, opened, Contract.load(), Request(wanted, f"run-{number}", lateness, bad, SALES))
+        return ingest(catalog, opened, CONTRACT, Request(wanted, f"run-{number}", lateness, bad, SALES))
 
 
-def rows(catalog: SqlCatalog, identifier: str = TRANSACTIONS.identifier) -> list[dict[str, Any]]:
+def rows(catalog: SqlCatalog, identifier: str = EVENTS) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = catalog.load_table(identifier).scan().to_arrow().to_pylist()
     return sorted(found, key=lambda row: (row["kafka_partition"], row["kafka_offset"]))
 
 
-def places(catalog: SqlCatalog, identifier: str = TRANSACTIONS.identifier) -> list[tuple[int, int]]:
+def places(catalog: SqlCatalog, identifier: str = EVENTS) -> list[tuple[int, int]]:
     return [(row["kafka_partition"], row["kafka_offset"]) for row in rows(catalog, identifier)]
 
 
@@ -96,7 +95,7 @@ def test_a_year_in_intervals_adds_up_to_the_record(catalog: SqlCatalog, broker: 
         }
     )
     broken = 5 * len(BROKEN_KINDS)
-    produced = produce(broker.servers, topic, 3, lambda: events(table, broken, seed=3))
+    produced = produce(broker.servers, topic, 3, lambda: events(STREAMS["transactions"], table, broken, seed=3))
     assert produced["produced"] == count + broken
 
     results = [run(catalog, broker, topic, number) for number in (3, 0, 4, 1, 2)]
@@ -112,10 +111,10 @@ def test_a_year_in_intervals_adds_up_to_the_record(catalog: SqlCatalog, broker: 
     for kind in BROKEN_KINDS:
         reasons[BROKEN_KINDS[kind]] = reasons.get(BROKEN_KINDS[kind], 0) + 5
     found: dict[str, int] = {}
-    for row in rows(catalog, QUARANTINE.identifier):
+    for row in rows(catalog, QUARANTINED):
         found[row["reason"]] = found.get(row["reason"], 0) + 1
     assert found == reasons
-    taken = sorted(places(catalog) + places(catalog, QUARANTINE.identifier))
+    taken = sorted(places(catalog) + places(catalog, QUARANTINED))
     assert len(set(taken)) == len(taken) == count + broken
     ids = [row["event_id"] for row in rows(catalog)]
     assert len(set(ids)) == count
@@ -126,7 +125,7 @@ def test_quarantine_keeps_what_came(catalog: SqlCatalog, broker: Broker, topic_n
     broker.send(topic, [(1, 1, b"\xff\x00"), (1, 2, None), (0, 3, record(3))])
     result = run(catalog, broker, topic, 0)
     assert (result["read"], result["accepted"], result["quarantined"]) == (3, 1, 2)
-    first, second = rows(catalog, QUARANTINE.identifier)
+    first, second = rows(catalog, QUARANTINED)
     assert (first["kafka_partition"], first["kafka_offset"], first["value"]) == (1, 0, b"\xff\x00")
     assert (first["reason"], first["run_id"], first["event_time"]) == ("bad_encoding", "run-0", at(1))
     assert (second["reason"], second["value"], second["key"]) == ("not_json", None, b"900")
@@ -141,7 +140,7 @@ def test_the_interval_is_closed_in_the_commit_of_its_rows(
     topic = topic_name()
     broker.send(topic, [(0, 1, record(1)), (1, 2, BROKEN)])
     result = run(catalog, broker, topic, 0)
-    table = catalog.load_table(TRANSACTIONS.identifier)
+    table = catalog.load_table(EVENTS)
     empty, full = (entry.snapshot_id for entry in table.history())
     assert full == result["snapshot_id"]
     assert table.scan(snapshot_id=empty).count() == 0
@@ -159,7 +158,7 @@ def test_empty_intervals_are_closed_too(catalog: SqlCatalog, broker: Broker, top
         result = run(catalog, broker, topic, number)
         assert (result["read"], result["accepted"], result["quarantined"]) == (0, 0, 0)
     assert [run(catalog, broker, topic, number)["read"] for number in (1, 3)] == [1, 1]
-    assert len(Ledger.from_properties(catalog.load_table(TRANSACTIONS.identifier).properties)) == 5
+    assert len(Ledger.from_properties(catalog.load_table(EVENTS).properties)) == 5
 
 
 def test_an_empty_topic_gives_an_empty_interval(catalog: SqlCatalog, broker: Broker, topic_name: MakeTopic) -> None:
@@ -186,7 +185,7 @@ def test_an_interval_that_is_still_open_is_not_closed(
     broker.send(topic, [(0, 1, record(1))])
     with pytest.raises(IntervalOpenError, match="is still open"):
         run(catalog, broker, topic, 0, lateness=dt.timedelta(days=365_000))
-    assert len(Ledger.from_properties(catalog.load_table(TRANSACTIONS.identifier).properties)) == 0
+    assert len(Ledger.from_properties(catalog.load_table(EVENTS).properties)) == 0
 
 
 def test_too_many_broken_records_commit_nothing(catalog: SqlCatalog, broker: Broker, topic_name: MakeTopic) -> None:
@@ -194,7 +193,7 @@ def test_too_many_broken_records_commit_nothing(catalog: SqlCatalog, broker: Bro
     broker.send(topic, [(0, 1, record(1)), (0, 2, BROKEN), (0, 3, BROKEN)])
     with pytest.raises(TooManyBadRecordsError, match=r"2 of 3 records break the contract \(2 not_json\)"):
         run(catalog, broker, topic, 0, bad=0.6)
-    for spec in (TRANSACTIONS, QUARANTINE):
+    for spec in (SALES.events, SALES.quarantine):
         table = catalog.load_table(spec.identifier)
         assert table.snapshots() == []
     assert run(catalog, broker, topic, 0, bad=0.7)["quarantined"] == 2
@@ -208,19 +207,19 @@ def test_a_crash_between_the_two_stagings_is_mended_by_the_next_run(
     replace = publish_module.replace_interval
 
     def crash(catalog: SqlCatalog, identifier: str, *rest: Any, **options: Any) -> int:
-        if identifier == TRANSACTIONS.identifier:
+        if identifier == EVENTS:
             raise KeyboardInterrupt
         return replace(catalog, identifier, *rest, **options)
 
     monkeypatch.setattr(publish_module, "replace_interval", crash)
     with pytest.raises(KeyboardInterrupt):
         run(catalog, broker, topic, 0)
-    assert places(catalog, QUARANTINE.identifier) == []
-    assert len(Ledger.of_taken(catalog.load_table(TRANSACTIONS.identifier).properties)) == 0
+    assert places(catalog, QUARANTINED) == []
+    assert len(Ledger.of_taken(catalog.load_table(EVENTS).properties)) == 0
     monkeypatch.setattr(publish_module, "replace_interval", replace)
     broker.send(topic, [(0, 3, BROKEN)])
     assert run(catalog, broker, topic, 0)["quarantined"] == 2
-    assert (places(catalog), places(catalog, QUARANTINE.identifier)) == ([(0, 0)], [(0, 1), (0, 2)])
+    assert (places(catalog), places(catalog, QUARANTINED)) == ([(0, 0)], [(0, 1), (0, 2)])
 
 
 def test_a_neighbour_that_closes_meanwhile_changes_the_plan(

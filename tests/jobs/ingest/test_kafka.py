@@ -12,8 +12,8 @@ from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.exceptions import NoSuchTableError
 
 from include.jobs.lake.ledger import Ledger
-from include.jobs.lake.tables import QUARANTINE, TRANSACTIONS
 from tests.jobs.ingest.broker import Broker, at, record
+from tests.jobs.ingest.sales import EVENTS, QUARANTINED, SALES
 from tests.jobs.ingest.test_interval import places, rows, run
 
 MakeTopic = Callable[..., str]
@@ -40,7 +40,7 @@ def test_a_poison_record_of_20_megabytes_is_quarantined_whole(
     result = run(catalog, broker, topic, 0)
     assert (result["read"], result["accepted"], result["reasons"]) == (3, 2, {"oversized": 1})
     assert places(catalog) == [(0, 0), (0, 2)]
-    (kept,) = rows(catalog, QUARANTINE.identifier)
+    (kept,) = rows(catalog, QUARANTINED)
     assert kept["value"] == poison
     assert kept["detail"] == f"{len(poison)} bytes, allowed 4096"
 
@@ -64,7 +64,7 @@ def test_tombstones_are_quarantined_as_they_came(catalog: SqlCatalog, broker: Br
     topic = topic_name(1)
     produce(broker, topic, [(1, record(1)), (2, None), (3, b"")])
     assert run(catalog, broker, topic, 0)["reasons"] == {"not_json": 2}
-    kept = rows(catalog, QUARANTINE.identifier)
+    kept = rows(catalog, QUARANTINED)
     assert [(row["key"], row["value"]) for row in kept] == [(b"900", None), (b"900", b"")]
     assert kept[0]["detail"] == "no value"
 
@@ -94,7 +94,7 @@ def test_every_offset_lands_in_exactly_one_interval_whatever_happens(
     order: list[int],
 ) -> None:
     """Records arrive in any order, some of them broken, between first runs and re-runs; the topic may get wider."""
-    for spec in (TRANSACTIONS, QUARANTINE):
+    for spec in (SALES.events, SALES.quarantine):
         with contextlib.suppress(NoSuchTableError):
             catalog.drop_table(spec.identifier)
     topic, partitions, sent = topic_name(2), 2, [0, 0, 0]
@@ -112,12 +112,12 @@ def test_every_offset_lands_in_exactly_one_interval_whatever_happens(
                 sent[partition] += 1
     for number in (*order, 4):
         run(catalog, broker, topic, number)
-    before = rows(catalog), rows(catalog, QUARANTINE.identifier)
+    before = rows(catalog), rows(catalog, QUARANTINED)
     for number in order:
         run(catalog, broker, topic, number)
-    after = rows(catalog), rows(catalog, QUARANTINE.identifier)
+    after = rows(catalog), rows(catalog, QUARANTINED)
     assert [without_run(one) for one in after] == [without_run(one) for one in before]
-    taken = sorted(places(catalog) + places(catalog, QUARANTINE.identifier))
+    taken = sorted(places(catalog) + places(catalog, QUARANTINED))
     everything = [(partition, offset) for partition, count in enumerate(sent) for offset in range(count)]
     # A straggler that came when all later intervals were closed waits for the next one.
     assert taken == [place for place in everything if place[1] < ends(catalog).get(place[0], 0)]
@@ -126,7 +126,7 @@ def test_every_offset_lands_in_exactly_one_interval_whatever_happens(
 
 def ends(catalog: SqlCatalog) -> dict[int, int]:
     """Where the last closed interval ends in each partition."""
-    *_, last = Ledger.from_properties(catalog.load_table(TRANSACTIONS.identifier).properties)
+    *_, last = Ledger.from_properties(catalog.load_table(EVENTS).properties)
     return {partition: span.end for partition, span in last.ranges.items()}
 
 

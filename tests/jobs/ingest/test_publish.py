@@ -22,9 +22,9 @@ from include.jobs.lake.catalog import open_catalog
 from include.jobs.lake.commits import STAGING, replace_interval
 from include.jobs.lake.connections import Connections
 from include.jobs.lake.ledger import Interval, IntervalRecord, Ledger
-from include.jobs.lake.tables import QUARANTINE, TRANSACTIONS
 from tests.jobs.ingest.broker import Broker, at, record
-from tests.jobs.ingest.test_interval import BROKEN, SALES, places, run, stage
+from tests.jobs.ingest.sales import EVENTS, QUARANTINED, SALES
+from tests.jobs.ingest.test_interval import BROKEN, places, run, stage
 
 MakeTopic = Callable[..., str]
 FIRST = Interval(at(0), at(10))
@@ -33,17 +33,17 @@ NOTHING = Suite("nothing", 1_000, ({"type": "expect_table_row_count_to_be_betwee
 
 
 def staged(catalog: SqlCatalog, interval: Interval = FIRST) -> IntervalRecord:
-    found = staged_record(catalog.load_table(TRANSACTIONS.identifier), interval)
+    found = staged_record(catalog.load_table(EVENTS), interval)
     assert found is not None
     return found
 
 
 def closed(catalog: SqlCatalog) -> list[IntervalRecord]:
-    return list(Ledger.from_properties(catalog.load_table(TRANSACTIONS.identifier).properties))
+    return list(Ledger.from_properties(catalog.load_table(EVENTS).properties))
 
 
 def both(catalog: SqlCatalog) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
-    return places(catalog), places(catalog, QUARANTINE.identifier)
+    return places(catalog), places(catalog, QUARANTINED)
 
 
 def test_a_refused_interval_is_never_visible_and_a_second_run_replaces_it(
@@ -59,7 +59,7 @@ def test_a_refused_interval_is_never_visible_and_a_second_run_replaces_it(
     assert both(catalog) == ([(0, 0)], [(0, 1)])
     (only,) = closed(catalog)
     assert (only.counts.read, only.interval) == (2, FIRST)
-    assert not Ledger.of_staged(catalog.load_table(TRANSACTIONS.identifier).properties)
+    assert not Ledger.of_staged(catalog.load_table(EVENTS).properties)
 
 
 def test_a_published_interval_stays_while_its_second_run_is_refused(
@@ -90,7 +90,7 @@ def test_staged_neighbours_keep_their_offsets(catalog: SqlCatalog, broker: Broke
 
 
 @pytest.mark.parametrize("published_before", [False, True])
-@pytest.mark.parametrize("identifier", [QUARANTINE.identifier, TRANSACTIONS.identifier])
+@pytest.mark.parametrize("identifier", [QUARANTINED, EVENTS])
 def test_a_crash_in_publishing_is_mended_by_the_next_try(
     catalog: SqlCatalog,
     broker: Broker,
@@ -133,7 +133,7 @@ def test_a_crash_between_judging_and_a_new_staging_is_noticed(
     with pytest.raises(StagedAgainError, match="is no longer what was judged"):
         publish(catalog, SALES, judged)
     assert places(catalog) == []
-    replace_interval(catalog, TRANSACTIONS.identifier, FIRST.start, [], branch=STAGING, summary={})
+    replace_interval(catalog, EVENTS, FIRST.start, [], branch=STAGING, summary={})
     with pytest.raises(LedgerMismatchError, match="holds 0 rows on branch staging, the ledger records 2"):
         validate(catalog, SALES, FIRST, ANYTHING)
     stage(catalog, broker, topic, 0)

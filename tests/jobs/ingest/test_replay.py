@@ -13,14 +13,13 @@ from include.jobs.ingest.contract import Contract
 from include.jobs.ingest.publish import publish
 from include.jobs.ingest.replay import MendsError, ReplayError, read_mends, replay
 from include.jobs.lake.ledger import Interval, Ledger
-from include.jobs.lake.tables import QUARANTINE, TRANSACTIONS
 from tests.jobs.ingest.broker import Broker, at, record
 from tests.jobs.ingest.records import encode
-from tests.jobs.ingest.test_interval import BROKEN, SALES, places, rows, run, stage
+from tests.jobs.ingest.sales import CONTRACT, EVENTS, QUARANTINED, SALES
+from tests.jobs.ingest.test_interval import BROKEN, places, rows, run, stage
 from tests.jobs.ingest.test_publish import both, staged
 
 WANTED = Interval(at(0), at(10))
-CONTRACT = Contract.load()
 MENDED = {(0, 1): (b"900", record(2, 7)), (0, 9): (b"900", record(9))}
 
 
@@ -48,15 +47,15 @@ def test_mended_records_are_put_back_once(catalog: SqlCatalog, broker: Broker, t
     assert both(catalog) == ([(0, 0), (0, 1), (0, 3)], [(0, 2), (0, 4)])
     mended = rows(catalog)[1]
     assert (mended["event_id"], mended["event_time"], mended["interval_start"]) == ("31198570044-7", at(2), at(0))
-    kept = rows(catalog, QUARANTINE.identifier)
+    kept = rows(catalog, QUARANTINED)
     assert (kept[1]["value"], kept[1]["reason"], kept[1]["run_id"]) == (b"\xff", "bad_encoding", "run-0")
-    (closed,) = Ledger.from_properties(catalog.load_table(TRANSACTIONS.identifier).properties)
+    (closed,) = Ledger.from_properties(catalog.load_table(EVENTS).properties)
     assert (closed.counts.read, closed.counts.accepted, closed.mended) == (5, 3, {0: (1,)})
 
-    snapshots = len(catalog.load_table(TRANSACTIONS.identifier).snapshots())
+    snapshots = len(catalog.load_table(EVENTS).snapshots())
     second = again(catalog, mends=MENDED)
     assert (second["replayed"], second["unknown"]) == (0, [(0, 1), (0, 9)])
-    assert len(catalog.load_table(TRANSACTIONS.identifier).snapshots()) == snapshots
+    assert len(catalog.load_table(EVENTS).snapshots()) == snapshots
 
 
 def test_a_second_ingest_keeps_what_was_mended(catalog: SqlCatalog, broker: Broker, topic: str) -> None:
@@ -76,7 +75,7 @@ def test_what_keeps_a_changed_contract_comes_back_as_it_was(catalog: SqlCatalog,
     assert [row["quantity"] for row in rows(catalog)] == [1, -1, 1]
 
 
-@pytest.mark.parametrize("identifier", [QUARANTINE.identifier, TRANSACTIONS.identifier])
+@pytest.mark.parametrize("identifier", [QUARANTINED, EVENTS])
 def test_a_crash_in_publishing_is_mended_by_the_next_try(
     catalog: SqlCatalog, broker: Broker, topic: str, monkeypatch: pytest.MonkeyPatch, identifier: str
 ) -> None:

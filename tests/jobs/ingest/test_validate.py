@@ -2,22 +2,23 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
-import yaml
 from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.table.refs import MAIN_BRANCH
 
-from include.jobs.ingest.contract import CONTRACTS_DIR, ContractError
+from include.jobs.ingest.contract import ContractError
 from include.jobs.ingest.expectations import Suite
 from include.jobs.ingest.publish import IntervalNotStagedError, LedgerMismatchError
 from include.jobs.ingest.reference import write_reference
 from include.jobs.ingest.validate import explain, validate
 from include.jobs.lake.commits import replace_interval
 from include.jobs.lake.ledger import Interval
-from include.jobs.lake.tables import HOUSEHOLDS, PRODUCTS, TRANSACTIONS
+from include.jobs.lake.tables import HOUSEHOLDS, PRODUCTS
 from tests.jobs.ingest.broker import Broker, at, record
-from tests.jobs.ingest.test_interval import SALES, run, stage
+from tests.jobs.ingest.sales import CONTRACT, EVENTS, SALES, SUITE
+from tests.jobs.ingest.test_interval import run, stage
 
 WANTED = Interval(at(0), at(10))
 
@@ -35,21 +36,21 @@ def test_a_sound_interval_passes_and_an_unsound_one_says_why(
     stage(catalog, broker, topic, 0)
     stage(catalog, broker, topic, 1)
 
-    sound = validate(catalog, SALES, WANTED, Suite.load())
+    sound = validate(catalog, SALES, WANTED, SUITE)
     assert (sound["success"], sound["failed_expectations"], sound["rows"]) == (True, [], 200)
-    assert sound["evaluated"] == len(Suite.load().expectations)
+    assert sound["evaluated"] == len(SUITE.expectations)
     assert sound["published"]
-    events = catalog.load_table(TRANSACTIONS.identifier)
+    events = catalog.load_table(EVENTS)
     assert events.current_snapshot().snapshot_id == sound["snapshot_id"]  # type: ignore[union-attr]
     assert events.scan().count() == 200
 
-    unsound = validate(catalog, SALES, Interval(at(10), at(20)), Suite.load())
+    unsound = validate(catalog, SALES, Interval(at(10), at(20)), SUITE)
     assert json.loads(json.dumps(unsound)) == unsound
     failed = {(entry["expectation"], str(entry["column"])) for entry in unsound["failed_expectations"]}
     assert ("expect_column_values_to_be_unique", "event_id") in failed
     assert ("expect_column_mean_to_be_between", "sales_value") in failed
     assert not unsound["published"]
-    assert catalog.load_table(TRANSACTIONS.identifier).scan().count() == 200, "nobody sees what was refused"
+    assert catalog.load_table(EVENTS).scan().count() == 200, "nobody sees what was refused"
     for result, verdict in ((sound, "Succeeded"), (unsound, "Failed")):
         page = events.io.new_input(result["data_docs"][0]).open().read().decode()
         assert "expect_column_mean_to_be_between" in page or "mean must be" in page
@@ -61,31 +62,31 @@ def test_a_sound_interval_passes_and_an_unsound_one_says_why(
     assert "'max_value': 25" in line
     assert line.endswith("found {'observed_value': 85.0}")
 
-    sampled = validate(catalog, SALES, WANTED, Suite("s", 50, Suite.load().expectations))
-    again = validate(catalog, SALES, WANTED, Suite("s", 50, Suite.load().expectations))
+    sampled = validate(catalog, SALES, WANTED, Suite("s", 50, SUITE.expectations))
+    again = validate(catalog, SALES, WANTED, Suite("s", 50, SUITE.expectations))
     assert sampled["success"]
     assert 10 < sampled["judged_rows"] < 120
     assert sampled["judged_rows"] == again["judged_rows"]
 
-    replace_interval(catalog, TRANSACTIONS.identifier, WANTED.start, [], branch=MAIN_BRANCH, summary={})
+    replace_interval(catalog, EVENTS, WANTED.start, [], branch=MAIN_BRANCH, summary={})
     with pytest.raises(LedgerMismatchError, match=r"sales\.transactions holds 0 rows on branch main, .* records 200"):
-        validate(catalog, SALES, WANTED, Suite.load())
+        validate(catalog, SALES, WANTED, SUITE)
 
 
 def test_an_empty_interval_passes_and_an_open_one_is_refused(
     catalog: SqlCatalog, broker: Broker, topic_name: Callable[..., str]
 ) -> None:
     run(catalog, broker, topic_name(), 0)
-    assert validate(catalog, SALES, WANTED, Suite.load())["success"]
+    assert validate(catalog, SALES, WANTED, SUITE)["success"]
     with pytest.raises(
         IntervalNotStagedError, match="is neither staged nor closed: run the ingest of these boundaries first"
     ):
-        validate(catalog, SALES, Interval(at(10), at(20)), Suite.load())
+        validate(catalog, SALES, Interval(at(10), at(20)), SUITE)
 
 
 def test_a_wrong_suite_is_named() -> None:
-    with pytest.raises(ContractError, match=r"nosuch\.expectations\.yaml"):
-        Suite.load("nosuch")
+    with pytest.raises(ContractError, match=r"suite of contract shop\.transactions cannot be used: KeyError: 'kwargs'"):
+        Suite.of(replace(CONTRACT, suite={"sample_rows": 1, "expectations": [{"type": "expect_miracles"}]}))
     import pandas as pd
 
     suite = Suite("s", 10, ({"type": "expect_miracles", "kwargs": {}},))
@@ -94,10 +95,8 @@ def test_a_wrong_suite_is_named() -> None:
 
 
 def test_the_suite_looks_only_at_columns_of_the_table() -> None:
-    columns = set(TRANSACTIONS.schema.column_names)
-    assert set(Suite.load().columns) <= columns
-    contract = yaml.safe_load((CONTRACTS_DIR / "transactions.v1.yaml").read_text())
-    assert {field["name"] for field in contract["fields"]} <= columns
+    columns = set(SALES.events.schema.column_names)
+    assert set(SUITE.columns) <= columns
 
 
 @pytest.mark.filterwarnings("ignore:Delete operation did not match")

@@ -1,15 +1,12 @@
 """Fixtures of a real lake, for the suites of all that write to it."""
 
-import contextlib
 from collections.abc import Iterator
 
 import pytest
 from pyiceberg.catalog.sql import SqlCatalog
-from pyiceberg.exceptions import NoSuchTableError
 
 from include.jobs.lake.catalog import open_catalog
 from include.jobs.lake.connections import Connections
-from include.jobs.lake.tables import HOUSEHOLDS, PRODUCTS, QUARANTINE, TRANSACTIONS
 from tests.services import Services
 
 
@@ -24,8 +21,8 @@ def connections(services: Services, tmp_path_factory: pytest.TempPathFactory) ->
 def catalog(connections: Connections) -> Iterator[SqlCatalog]:
     """The catalog without the tables of an earlier test."""
     opened = open_catalog(connections)
-    for spec in (TRANSACTIONS, QUARANTINE, PRODUCTS, HOUSEHOLDS):
-        with contextlib.suppress(NoSuchTableError):
-            opened.drop_table(spec.identifier)
+    for namespace in opened.list_namespaces():
+        for identifier in opened.list_tables(namespace):
+            opened.drop_table(identifier)
     yield opened
     opened.engine.dispose()

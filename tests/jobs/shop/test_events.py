@@ -9,6 +9,9 @@ import pytest
 
 from include.jobs.shop.events import BROKEN_KINDS, events
 from include.jobs.shop.source import SourceError, household_ids, transactions
+from include.jobs.shop.streams import STREAMS
+
+TRANSACTIONS = STREAMS["transactions"]
 
 
 @pytest.fixture(scope="module")
@@ -39,15 +42,15 @@ def test_a_slice_that_is_none_is_refused(households: int | None, months: int | N
 
 
 def test_events_are_the_same_every_time(january: pa.Table) -> None:
-    first = list(events(january, 50, seed=7))
-    assert first == list(events(january, 50, seed=7))
-    assert first != list(events(january, 50, seed=8))
+    first = list(events(TRANSACTIONS, january, 50, seed=7))
+    assert first == list(events(TRANSACTIONS, january, 50, seed=7))
+    assert first != list(events(TRANSACTIONS, january, 50, seed=8))
     assert len(first) == january.num_rows + 50
     assert [event.time for event in first] == sorted(event.time for event in first)
 
 
 def test_a_good_event_carries_its_transaction(january: pa.Table) -> None:
-    event = next(events(january, 0, seed=7))
+    event = next(events(TRANSACTIONS, january, 0, seed=7))
     value, row = json.loads(event.value), january.slice(0, 1).to_pylist()[0]
     assert event.key == str(row["household_id"]).encode()
     assert event.time == int(row["transaction_timestamp"].timestamp() * 1000)
@@ -62,8 +65,8 @@ def test_all_kinds_take_turns(january: pa.Table) -> None:
     """Eight kinds at least, so many of each, more than rows if asked; the good ones stay all there."""
     assert len(set(BROKEN_KINDS.values())) >= 8
     small = january.slice(0, 5)
-    good = [event.value for event in events(small, 0, seed=1)]
-    mixed = list(events(small, 3 * len(BROKEN_KINDS), seed=1))
+    good = [event.value for event in events(TRANSACTIONS, small, 0, seed=1)]
+    mixed = list(events(TRANSACTIONS, small, 3 * len(BROKEN_KINDS), seed=1))
     assert len(mixed) == len(good) + 3 * len(BROKEN_KINDS)
     assert not Counter(good) - Counter(event.value for event in mixed)
     sizes = [len(event.value) for event in mixed]

@@ -1,0 +1,90 @@
+"""Events from Kafka to the lake, exact by interval: a DAG for each topic of the settings, all of them alike."""
+
+import datetime as dt
+from zoneinfo import ZoneInfo
+
+from airflow.sdk import DAG, CronDataIntervalTimetable
+from podium.assets import events_of
+from podium.dag_defaults import Tag, default_args
+from podium.operators.announce import AnnounceIntervalOperator
+from podium.operators.pod import PodiumPodOperator
+from podium.platform import settings
+from podium.templates import MACROS
+
+DOC = """
+### What
+Reads one interval of the topic `{topic.topic}` exactly: every offset falls in exactly one interval, a re-run replaces
+its interval. Each record is checked against the contract `include/contracts/{topic.contract}.yaml`; what breaks it goes
+to `{topic.table}_quarantine` with the reason, the rest to `{topic.table}`, both on the branch `staging`, which no
+reader sees. Great Expectations judges the interval there as a whole; `validate` then publishes it, in one commit. What
+it refuses stays staged: its offsets are kept for it, the intervals after it go on. Records of households that were
+erased (`erase_household`) are left out and counted as `erased`.
+
+### When
+On the schedule of `ingest.topics.{name}` in `include/config`, once an interval is over. By hand: trigger with a logical
+date; the run takes the last interval that is over by then. With `unit: day` a run of several days does them in one pod,
+one commit a day: each day is judged, published and replaced for itself.
+
+### Backfill
+    airflow backfill create --dag-id {dag_id} --from-date 2017-01-01T05:00:00Z --to-date 2017-12-31T05:00:00Z \\
+      --max-active-runs 3 --reprocess-behavior completed
+Its runs announce nothing one by one; the last to succeed announces them all, and what follows runs once.
+
+### When a task fails
+| task | means | do |
+| --- | --- | --- |
+| `ingest` | Kafka, the lake or the catalog is out of reach; or too many records break the contract; or retention has dropped part of the interval | read the reason in the task's last lines; mend it; clear the task. Nothing is visible before `validate` |
+| `validate` | the interval as a whole looks wrong, and is not published: the failed expectations are listed, the page of Data Docs is `data_docs` in the task's result | look at `SELECT * FROM {topic.table} VERSION AS OF 'staging'`; if the source is at fault, have it corrected and clear `ingest`; if the expectation is, correct the suite in the contract and clear `validate`. To give the interval up: `python -m include.jobs.ingest discard --contract {topic.contract} --table {topic.table} --start … --end …` in a pod of the image |
+| `announce` | Airflow's API was out of reach | clear the task. Skipped is no failure: another run of the backfill announces, its log says which |
+"""
+
+zone = ZoneInfo(settings().ingest.timezone)
+
+
+def midnight(day: dt.date) -> dt.datetime:
+    """The first instant of a day where the shops are."""
+    return dt.datetime.combine(day, dt.time(), zone)
+
+
+for name, topic in settings().ingest.topics.items():
+    with DAG(
+        f"ingest_{name}",
+        schedule=CronDataIntervalTimetable(topic.schedule, timezone=zone.key),
+        start_date=midnight(topic.start_date),
+        end_date=midnight(topic.end_date) if topic.end_date else None,
+        catchup=False,
+        max_active_runs=topic.max_active_runs,
+        default_args=default_args(dt.timedelta(hours=2)),
+        user_defined_macros=MACROS,
+        tags=[Tag.INGEST],
+        doc_md=DOC.format(name=name, dag_id=f"ingest_{name}", topic=topic),
+    ):
+        interval = [
+            *("--contract", topic.contract, "--table", topic.table),
+            *("--start", "{{ interval_start(dag_run) }}", "--end", "{{ interval_end(dag_run) }}"),
+            *("--unit", topic.unit, "--timezone", zone.key),
+        ]
+
+        ingest = PodiumPodOperator(
+            task_id="ingest",
+            image="ingest",
+            arguments=[
+                *("python", "-m", "include.jobs.ingest", "interval", "--topic", topic.topic),
+                *interval,
+                *("--run-id", "{{ run_id }}"),
+                *("--allowed-lateness", str(topic.allowed_lateness_s)),
+                *("--max-bad-fraction", str(topic.max_bad_fraction)),
+            ],
+            cpu="1",
+            memory="1Gi",
+        )
+        validate = PodiumPodOperator(
+            task_id="validate",
+            image="ingest",
+            arguments=["python", "-m", "include.jobs.ingest", "validate", *interval],
+            cpu="1",
+            memory="2Gi",
+        )
+        announce = AnnounceIntervalOperator(task_id="announce", asset=events_of(topic.table), counted_by="ingest")
+
+        ingest >> validate >> announce
