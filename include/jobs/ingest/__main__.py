@@ -56,6 +56,9 @@ def main() -> None:
     replay.add_argument("--mended", default="", help="s3://bucket/key of mended records, one JSON object a line")
     schema = commands.add_parser("schema", help="print the JSON Schema of a contract")
     schema.add_argument("contract", help="for instance transactions.v1")
+    compare = commands.add_parser("compare", help="tell what a contract changes; fails where it may not")
+    compare.add_argument("old", help="for instance transactions.v1")
+    compare.add_argument("new", help="for instance transactions.v2")
     commands.add_parser("gpu-hours", help="fold the records of tasks that had GPUs into their table")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
@@ -66,6 +69,7 @@ def main() -> None:
         "replay": _replay,
         "reference": _reference,
         "schema": _schema,
+        "compare": _compare,
         "gpu-hours": _gpu_hours,
     }
     run[arguments.command](arguments)
@@ -84,15 +88,18 @@ def _within(maximum: float) -> Callable[[str], float]:
 
 
 def _interval(arguments: argparse.Namespace) -> None:
+    from include.jobs.ingest.contract import Contract
     from include.jobs.ingest.days import ingest_each
+    from include.jobs.ingest.evolution import bring_up
     from include.jobs.ingest.interval import Request, ingest
     from include.jobs.ingest.topic import Topic
     from include.jobs.lake.catalog import open_catalog
 
-    intervals, (contract, tables) = _intervals(arguments), _contract(arguments)
+    intervals, contract = _intervals(arguments), Contract.load(arguments.contract)
     lateness = dt.timedelta(seconds=arguments.allowed_lateness)
     with Topic(kafka_bootstrap_servers(), arguments.topic) as topic:
         catalog = open_catalog()
+        tables = bring_up(catalog, contract, arguments.table)
 
         def one(interval: Interval) -> dict[str, Any]:
             request = Request(interval, arguments.run_id, lateness, arguments.max_bad_fraction, tables)
@@ -148,14 +155,18 @@ def _discard(arguments: argparse.Namespace) -> None:
 
 
 def _replay(arguments: argparse.Namespace) -> None:
+    from include.jobs.ingest.contract import Contract
+    from include.jobs.ingest.evolution import bring_up
     from include.jobs.ingest.replay import read_mends, replay
     from include.jobs.lake.catalog import open_catalog
     from include.jobs.lake.result import read_text
 
-    interval, (contract, tables) = Interval.parse(arguments.start, arguments.end), _contract(arguments)
+    interval, contract = Interval.parse(arguments.start, arguments.end), Contract.load(arguments.contract)
     text = read_text(arguments.mended, Connections.from_environment()) if arguments.mended else ""
     mends = read_mends(text.splitlines())
-    write_result(replay(open_catalog(), tables, contract, interval, arguments.run_id, mends))
+    catalog = open_catalog()
+    tables = bring_up(catalog, contract, arguments.table)
+    write_result(replay(catalog, tables, contract, interval, arguments.run_id, mends))
 
 
 def _schema(arguments: argparse.Namespace) -> None:
@@ -165,6 +176,14 @@ def _schema(arguments: argparse.Namespace) -> None:
     from include.jobs.ingest.schemas import json_schema
 
     print(json.dumps(json_schema(Contract.load(arguments.contract)), indent=2))
+
+
+def _compare(arguments: argparse.Namespace) -> None:
+    from include.jobs.ingest.contract import Contract
+    from include.jobs.ingest.evolution import compare
+
+    for change in compare(Contract.load(arguments.old), Contract.load(arguments.new)):
+        print(change)
 
 
 def _gpu_hours(_: argparse.Namespace) -> None:

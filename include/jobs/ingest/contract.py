@@ -149,7 +149,7 @@ class Contract:
     key_field: str
     max_bytes: int
     fields: tuple[Field, ...]
-    unique: tuple[str, ...] = ()
+    unique: tuple[str, ...] = dataclass_field(default=(), compare=False)
     suite: Mapping[str, Any] = dataclass_field(default_factory=dict, compare=False)
 
     @classmethod

@@ -215,7 +215,10 @@ def _origin(records: Records, places: pa.Array, start: dt.datetime) -> dict[str,
 def _batch(columns: Mapping[str, pa.Array], rows: int, schema: pa.Schema) -> pa.RecordBatch:
     if rows == 0:
         return pa.RecordBatch.from_pylist([], schema=schema)
-    return pa.RecordBatch.from_arrays([columns[item.name].cast(item.type) for item in schema], schema=schema)
+    # A column that only a newer contract knows stays empty.
+    nothing = pa.nulls(rows)
+    arrays = [columns.get(item.name, nothing).cast(item.type) for item in schema]
+    return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
 def _ranges(ranges: Mapping[int, OffsetRange]) -> dict[str, list[int]]:

@@ -170,7 +170,9 @@ def _put_back(batch: pa.RecordBatch, checked: Checked, schema: pa.Schema) -> pa.
         for name in ("interval_start", "kafka_partition", "kafka_offset", "event_time")
     }
     columns = origin | checked.columns
-    return pa.RecordBatch.from_arrays([columns[item.name].cast(item.type) for item in schema], schema=schema)
+    nothing = pa.nulls(len(checked.good))
+    arrays = [columns.get(item.name, nothing).cast(item.type) for item in schema]
+    return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
 def _joined(mended: Mapping[int, tuple[int, ...]], back: Mapping[int, list[int]]) -> dict[int, tuple[int, ...]]:
