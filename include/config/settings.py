@@ -87,6 +87,27 @@ class Endpoints(Section):
     metrics_url: str = Field(default="", description="Prometheus, or the proxy's admin address in local")
 
 
+class Kafka(Section):
+    """How clients get into Kafka. Who they are lies in files of the Secret `podium-credentials`, never here.
+
+    `kafka_username` and `kafka_password` for SASL; `kafka_ca.pem`, the authority that signed the brokers' certificates
+    (without it those of the system are trusted); `kafka_client.crt` and `kafka_client.key` where brokers ask for a
+    certificate of the client.
+    """
+
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_SSL"] = "PLAINTEXT"
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = None
+
+    @model_validator(mode="after")
+    def _mechanism(self) -> Self:
+        if (self.security_protocol == "SASL_SSL") != (self.sasl_mechanism is not None):
+            raise ValueError(
+                "sasl_mechanism belongs to security_protocol SASL_SSL: give both, or neither (a password never goes "
+                "over a connection without TLS, so there is no SASL_PLAINTEXT)"
+            )
+        return self
+
+
 class Toleration(Section):
     """A toleration as Kubernetes has it."""
 
@@ -432,6 +453,7 @@ class Settings(BaseSettings):
     kubernetes: Kubernetes
     ports: Ports | None = None
     endpoints: Endpoints = Endpoints()
+    kafka: Kafka = Kafka()
     airflow: Airflow
     faults: Faults
     accounting: Accounting = Accounting()
@@ -504,6 +526,8 @@ class Settings(BaseSettings):
         return {
             "PODIUM_ENV": self.env,
             "KAFKA_BOOTSTRAP_SERVERS": reach.kafka_bootstrap_servers,
+            "KAFKA_SECURITY_PROTOCOL": self.kafka.security_protocol,
+            **({"KAFKA_SASL_MECHANISM": self.kafka.sasl_mechanism} if self.kafka.sasl_mechanism else {}),
             "S3_ENDPOINT_URL": reach.s3_endpoint_url,
             "AWS_REGION": reach.s3_region,
             "LAKE_WAREHOUSE": reach.lake_warehouse,

@@ -57,6 +57,7 @@ def test_a_variable_overrides_one_key_of_a_section(monkeypatch: pytest.MonkeyPat
     [
         ("kafka: 26092", "kafka: 80", "ports.kafka: Input should be greater than or equal to 1024, found 80"),
         ("kafka: 26092", "kafka: 26093", "ports: Value error, kafka_controller and kafka both use port 26093"),
+        ("namespace: podium", "namespace: podium\nkafka: {security_protocol: SASL_SSL}", "sasl_mechanism belongs to"),
         ("seed: 20171201", "sed: 20171201", "recommender.sed: Extra inputs are not permitted"),
         ("max_error_rate: 0.01", "max_error_rate: 1.5", "rollout.max_error_rate"),
         ("traffic_percent: 50", "traffic_percent: 5", "traffic_percent must rise from step to step and end at 100"),

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from include.jobs.lake.connections import Connections, kafka_bootstrap_servers
+from include.jobs.lake.connections import Connections, kafka_bootstrap_servers, kafka_security
 from include.jobs.lake.errors import run_main
 from include.jobs.lake.ledger import Interval
 from include.jobs.lake.result import write_result
@@ -97,7 +97,7 @@ def _interval(arguments: argparse.Namespace) -> None:
 
     intervals, contract = _intervals(arguments), Contract.load(arguments.contract)
     lateness = dt.timedelta(seconds=arguments.allowed_lateness)
-    with Topic(kafka_bootstrap_servers(), arguments.topic) as topic:
+    with Topic(kafka_bootstrap_servers(), arguments.topic, kafka_security()) as topic:
         catalog = open_catalog()
         tables = bring_up(catalog, contract, arguments.table)
 

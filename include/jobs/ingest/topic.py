@@ -27,6 +27,7 @@ from include.jobs.lake.ledger import Interval, OffsetRange
 # Any: the package's types do not export OffsetSpec, which its documentation tells to import from here.
 _admin: Any = importlib.import_module("confluent_kafka.admin")
 
+_REFUSED = frozenset({KafkaError._AUTHENTICATION, KafkaError._SSL})
 _REQUEST_TIMEOUT_S = 30.0
 _POLL_TIMEOUT_S = 0.05
 #: Messages of a batch: large enough for the check in columns, small enough for memory.
@@ -67,10 +68,18 @@ class Records:
 class Topic:
     """A topic of a Kafka cluster, as a context manager."""
 
-    def __init__(self, bootstrap_servers: str, name: str) -> None:
+    def __init__(self, bootstrap_servers: str, name: str, security: Mapping[str, str] | None = None) -> None:
+        """Open it; `security` is what `kafka_security` gives, nothing of it for an open cluster."""
         self.name = name
         self._servers = bootstrap_servers
-        common: dict[str, str | int | float | bool] = {"bootstrap.servers": bootstrap_servers, "log_level": 3}
+        self._secured = bool(security)
+        self._trouble: KafkaError | None = None
+        common: dict[str, Any] = {
+            "bootstrap.servers": bootstrap_servers,
+            "log_level": 3,
+            "error_cb": self._on_error,
+            **(security or {}),
+        }
         self._admin = _admin.AdminClient(common)
         self._consumer = Consumer(
             {
@@ -221,10 +230,23 @@ class Topic:
         return dt.datetime.fromtimestamp(records.times[0].as_py() / 1000, dt.UTC) if records else None
 
     def _unavailable(self, error: KafkaException) -> KafkaUnavailableError:
-        return KafkaUnavailableError(
-            f"Kafka at {self._servers} does not answer for topic {self.name} ({error.args[0].str()}): check that the "
-            "brokers run and that KAFKA_BOOTSTRAP_SERVERS is right"
-        )
+        # What befell the connections waits to be asked for.
+        self._admin.poll(0)
+        trouble, why = self._trouble, error.args[0].str()
+        if trouble is not None:
+            why = f"{why}; {trouble.str()}"
+        mend = "check that the brokers run and that KAFKA_BOOTSTRAP_SERVERS is right"
+        if self._secured or (trouble is not None and trouble.code() in _REFUSED):
+            mend += (
+                ", and that they let this client in: kafka.security_protocol and kafka.sasl_mechanism in the settings, "
+                "the keys kafka_* of the Secret podium-credentials"
+            )
+        return KafkaUnavailableError(f"Kafka at {self._servers} does not answer for topic {self.name} ({why}): {mend}")
+
+    def _on_error(self, error: KafkaError) -> None:
+        """What befalls the connections; the call that waits for them only learns that its time was over."""
+        if self._trouble is None or error.code() in _REFUSED:
+            self._trouble = error
 
 
 def _milliseconds(moment: dt.datetime) -> int:

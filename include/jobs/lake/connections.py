@@ -44,6 +44,38 @@ def kafka_bootstrap_servers(environ: Mapping[str, str] | None = None) -> str:
     return require(os.environ if environ is None else environ, "KAFKA_BOOTSTRAP_SERVERS")
 
 
+def kafka_security(environ: Mapping[str, str] | None = None) -> dict[str, str]:
+    """What librdkafka needs to get into Kafka: protocol and mechanism from the environment, the rest from files.
+
+    Nothing of it may be logged: it holds the password.
+
+    Raises:
+        ConnectionSettingsError: a setting is none of those that are allowed, or a file is missing or empty.
+    """
+    environ = os.environ if environ is None else environ
+    protocol, mechanism = environ.get("KAFKA_SECURITY_PROTOCOL") or "PLAINTEXT", environ.get("KAFKA_SASL_MECHANISM")
+    if protocol == "PLAINTEXT":
+        return {}
+    if protocol not in ("SSL", "SASL_SSL"):
+        raise ConnectionSettingsError(
+            f"KAFKA_SECURITY_PROTOCOL={protocol!r} is none of PLAINTEXT, SSL, SASL_SSL: correct "
+            "kafka.security_protocol in the settings"
+        )
+    folder = Path(require(environ, "PODIUM_CREDENTIALS_DIR"))
+    found = {"security.protocol": protocol}
+    if (folder / "kafka_ca.pem").is_file():
+        found["ssl.ca.location"] = str(folder / "kafka_ca.pem")
+    if (folder / "kafka_client.crt").is_file():
+        read_credential(folder, "kafka_client.key")
+        found["ssl.certificate.location"] = str(folder / "kafka_client.crt")
+        found["ssl.key.location"] = str(folder / "kafka_client.key")
+    if protocol == "SASL_SSL":
+        found["sasl.mechanism"] = mechanism or require(environ, "KAFKA_SASL_MECHANISM")
+        found["sasl.username"] = read_credential(folder, "kafka_username")
+        found["sasl.password"] = read_credential(folder, "kafka_password")
+    return found
+
+
 @dataclass(frozen=True, slots=True)
 class Connections:
     """The lake's object store and catalog database."""

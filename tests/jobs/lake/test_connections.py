@@ -5,7 +5,7 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
-from include.jobs.lake.connections import Connections, ConnectionSettingsError, kafka_bootstrap_servers
+from include.jobs.lake.connections import Connections, ConnectionSettingsError, kafka_bootstrap_servers, kafka_security
 
 NAMES = ("aws_access_key_id", "aws_secret_access_key", "catalog_user", "catalog_password")
 
@@ -56,3 +56,27 @@ def test_a_missing_or_empty_credential_is_named(environ: dict[str, str], tmp_pat
 def test_kafka_is_required() -> None:
     with pytest.raises(ConnectionSettingsError, match="KAFKA_BOOTSTRAP_SERVERS is not set"):
         kafka_bootstrap_servers({})
+
+
+def test_an_open_kafka_needs_nothing() -> None:
+    assert kafka_security({}) == {}
+
+
+def test_files_let_into_kafka(environ: dict[str, str], tmp_path: Path) -> None:
+    environ |= {"KAFKA_SECURITY_PROTOCOL": "SASL_SSL", "KAFKA_SASL_MECHANISM": "SCRAM-SHA-512"}
+    with pytest.raises(ConnectionSettingsError, match="kafka_username cannot be read"):
+        kafka_security(environ)
+    for name, value in {"kafka_username": "podium", "kafka_password": "p w\n", "kafka_ca.pem": "pem"}.items():
+        (tmp_path / name).write_text(value)
+    assert kafka_security(environ) == {
+        "security.protocol": "SASL_SSL",
+        "sasl.mechanism": "SCRAM-SHA-512",
+        "sasl.username": "podium",
+        "sasl.password": "p w",
+        "ssl.ca.location": str(tmp_path / "kafka_ca.pem"),
+    }
+    (tmp_path / "kafka_client.crt").write_text("pem")
+    with pytest.raises(ConnectionSettingsError, match=r"kafka_client\.key cannot be read"):
+        kafka_security(environ)
+    with pytest.raises(ConnectionSettingsError, match="is none of PLAINTEXT, SSL, SASL_SSL"):
+        kafka_security(environ | {"KAFKA_SECURITY_PROTOCOL": "SASL_PLAINTEXT"})
