@@ -26,6 +26,7 @@ date; the run takes the last interval that is over by then. With `unit: day` a r
 one commit a day: each day is judged, published and replaced for itself.
 
 ### Backfill
+First `preflight_backfill`, which tells what would change; its page has the whole course. Then
     airflow backfill create --dag-id {dag_id} --from-date 2017-01-01T05:00:00Z --to-date 2017-12-31T05:00:00Z \\
       --max-active-runs 3 --reprocess-behavior completed
 Its runs announce nothing one by one; the last to succeed announces them all, and what follows runs once.

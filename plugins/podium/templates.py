@@ -1,5 +1,6 @@
 """What templates of the DAGs may call: the interval a run is about, and names that are safe in paths."""
 
+import datetime as dt
 import re
 from typing import TYPE_CHECKING, Any, Final
 
@@ -11,6 +12,10 @@ if TYPE_CHECKING:
     from airflow.sdk.types import DagRunProtocol
 
     from include.config.settings import IngestTopic
+
+
+# A command line takes 128 KiB an argument.
+MOST_BOUNDARIES: Final = 4_000
 
 
 class NoIntervalError(PodiumError):
@@ -31,6 +36,31 @@ class NoIntervalError(PodiumError):
         return cls(
             f"No interval of {SALES.name} was ever announced, so there is none to look at. "
             "Run ingest_transactions first; then clear this task."
+        )
+
+
+class RangeError(PodiumError):
+    """The dates of a backfill cannot be used."""
+
+    @classmethod
+    def not_times(cls, first: str, last: str) -> "RangeError":
+        """They cannot be read."""
+        return cls(f"{first!r} and {last!r} are not both times like 2017-01-01T05:00:00Z: trigger again with such.")
+
+    @classmethod
+    def empty(cls, name: str, first: str, last: str) -> "RangeError":
+        """No interval starts between them."""
+        return cls(
+            f"No interval of ingest_{name} starts from {first} to {last}, both included: a backfill would run nothing. "
+            "Take the start of the first and of the last interval (see ingest.topics in include/config)."
+        )
+
+    @classmethod
+    def too_long(cls, name: str, first: str, last: str) -> "RangeError":
+        """More of them than a command line takes."""
+        return cls(
+            f"More than {MOST_BOUNDARIES} intervals of ingest_{name} start from {first} to {last}: look at a shorter "
+            "range, one after the other."
         )
 
 
@@ -80,7 +110,42 @@ def ingest_topic(name: str) -> "IngestTopic":
     return settings().ingest.topics[name]
 
 
+def boundaries(name: str, first: str, last: str) -> str:
+    """The boundaries of the intervals that a backfill of a topic would run: their starts and the end of the last.
+
+    :param name: of the topic in the settings.
+    :param first: `--from-date` of the backfill, ISO 8601; the earliest start of an interval.
+    :param last: `--to-date`, included; the latest start.
+    :return: ISO 8601 in UTC, with commas.
+    :raises RangeError: they are no times with an offset, no interval starts between them, or too many do.
+    """
+    from airflow.timetables.base import TimeRestriction
+    from airflow.timetables.interval import CronDataIntervalTimetable
+    from pendulum import instance, timezone
+
+    try:
+        earliest, latest = (instance(dt.datetime.fromisoformat(moment)) for moment in (first, last))
+    except ValueError as error:
+        raise RangeError.not_times(first, last) from error
+    topic = ingest_topic(name)
+    timetable = CronDataIntervalTimetable(topic.schedule, timezone=timezone(settings().ingest.timezone))
+    restriction = TimeRestriction(earliest=earliest, latest=latest, catchup=True)
+    found: list[dt.datetime] = []
+    interval = None
+    while info := timetable.next_dagrun_info(last_automated_data_interval=interval, restriction=restriction):
+        interval = info.data_interval
+        if not found:
+            found.append(interval.start)
+        found.append(interval.end)
+        if len(found) > MOST_BOUNDARIES:
+            raise RangeError.too_long(name, first, last)
+    if not found:
+        raise RangeError.empty(name, first, last)
+    return ",".join(moment.astimezone(dt.UTC).isoformat() for moment in found)
+
+
 MACROS: Final[dict[str, Any]] = {
+    "boundaries": boundaries,
     "ingest_topic": ingest_topic,
     "interval_start": interval_start,
     "interval_end": interval_end,

@@ -21,6 +21,7 @@ EXPECTED = PIPELINES | {
     "check_platform",
     "erase_household",
     "maintain_lake",
+    "preflight_backfill",
     "record_audit",
     "replay_quarantine",
 }

@@ -2,7 +2,7 @@ import datetime as dt
 from types import SimpleNamespace
 
 import pytest
-from podium.templates import NoIntervalError, interval_end, interval_start, slug
+from podium.templates import NoIntervalError, RangeError, boundaries, interval_end, interval_start, slug
 
 
 def run(start: dt.datetime | None = None) -> SimpleNamespace:
@@ -24,3 +24,30 @@ def test_a_run_without_an_interval_says_what_to_do(macro: object) -> None:
 
 def test_slug() -> None:
     assert slug("manual__2017-01-01T00:00:00+00:00") == "manual__2017-01-01T00-00-00-00-00"
+
+
+def test_the_boundaries_of_a_backfill_are_those_of_the_runs_that_airflow_would_make() -> None:
+    """Clocks change in March: a boundary moves with them."""
+    months = boundaries("transactions", "2017-01-01T05:00:00Z", "2017-03-01T05:00:00Z").split(",")
+    assert months == [
+        "2017-01-01T05:00:00+00:00",
+        "2017-02-01T05:00:00+00:00",
+        "2017-03-01T05:00:00+00:00",
+        "2017-04-01T04:00:00+00:00",
+    ]
+    days = boundaries("inventory", "2017-01-01T05:00:00Z", "2017-12-31T05:00:00Z").split(",")
+    assert len(days) == 366
+    assert "2017-03-13T04:00:00+00:00" in days
+
+
+@pytest.mark.parametrize(
+    ("name", "first", "last", "text"),
+    [
+        ("transactions", "2017-01-02T00:00:00Z", "2017-01-20T00:00:00Z", "No interval of ingest_transactions starts"),
+        ("inventory", "2000-01-01T05:00:00Z", "2017-01-01T05:00:00Z", "More than 4000 intervals of ingest_inventory"),
+        ("inventory", "yesterday", "2017-01-01T05:00:00Z", "are not both times like 2017-01-01T05:00:00Z"),
+    ],
+)
+def test_a_range_without_intervals_is_refused(name: str, first: str, last: str, text: str) -> None:
+    with pytest.raises(RangeError, match=text):
+        boundaries(name, first, last)

@@ -47,6 +47,16 @@ def main() -> None:
     interval.add_argument(
         "--max-bad-fraction", type=_within(1.0), default=0.05, help="more broken records than this stop the run"
     )
+    preflight = commands.add_parser(
+        "preflight", parents=[unit], help="tell what a backfill would do; fails where it would"
+    )
+    for option in ("topic", "table", "contract"):
+        preflight.add_argument(f"--{option}", required=True)
+    preflight.add_argument(
+        "--boundaries", required=True, help="starts of the intervals and the end of the last, ISO 8601, with commas"
+    )
+    preflight.add_argument("--allowed-lateness", type=_within(_CENTURY_S), default=0.0)
+    preflight.add_argument("--reprocess", choices=("true", "false"), default="true", help="run closed ones again")
     commands.add_parser("reference", help="write products and households")
     commands.add_parser(
         "validate", parents=[bounds, unit], help="judge a staged interval, and publish it when it is sound"
@@ -67,6 +77,7 @@ def main() -> None:
         "validate": _validate,
         "discard": _discard,
         "replay": _replay,
+        "preflight": _preflight,
         "reference": _reference,
         "schema": _schema,
         "compare": _compare,
@@ -107,6 +118,27 @@ def _interval(arguments: argparse.Namespace) -> None:
 
         result = ingest_each(intervals, one)
     write_result(result | {"process_seconds": round(time.monotonic() - _BEGUN, 3)})
+
+
+def _preflight(arguments: argparse.Namespace) -> None:
+    from itertools import pairwise
+
+    from include.jobs.ingest.days import days_of
+    from include.jobs.ingest.preflight import explain, preflight, summary
+    from include.jobs.ingest.topic import Topic
+    from include.jobs.lake.catalog import open_catalog
+
+    intervals = [Interval.parse(*bounds) for bounds in pairwise(arguments.boundaries.split(","))]
+    if arguments.unit == "day":
+        intervals = [day for interval in intervals for day in days_of(interval, arguments.timezone)]
+    contract, tables = _contract(arguments)
+    lateness, reprocess = dt.timedelta(seconds=arguments.allowed_lateness), arguments.reprocess == "true"
+    with Topic(kafka_bootstrap_servers(), arguments.topic, kafka_security()) as topic:
+        result = preflight(open_catalog(), topic, contract, tables.events, intervals, lateness, reprocess=reprocess)
+    print(summary(result), file=sys.stderr)
+    write_result(result | {"process_seconds": round(time.monotonic() - _BEGUN, 3)})
+    if result["problems"]:
+        raise explain(result)
 
 
 def _intervals(arguments: argparse.Namespace) -> list[Interval]:

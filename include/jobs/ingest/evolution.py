@@ -160,6 +160,18 @@ def bring_up(catalog: SqlCatalog, contract: Contract, identifier: str) -> EventT
     return dataclasses.replace(wanted, events=dataclasses.replace(wanted.events, schema=table.schema()))
 
 
+def planned_changes(table: Table, contract: Contract) -> list[Change]:
+    """What `bring_up` would change of a table, without changing it.
+
+    Raises:
+        ContractChangedError: the contract and the table do not fit together.
+    """
+    found = table.properties.get(CONTRACT_PROPERTY)
+    applied = None if found is None else loads(found)
+    _fits(".".join(table.name()), table.schema(), applied, contract)
+    return changes(applied, contract) if applied is not None and applied.version < contract.version else []
+
+
 def _fits(identifier: str, schema: Schema, applied: Contract | None, contract: Contract) -> None:
     """Hold a contract against the one that the table has, or against its columns where it has none."""
     if applied is None:

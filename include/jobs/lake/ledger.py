@@ -191,9 +191,18 @@ class Ledger:
             if other != interval and other.start < interval.end and interval.start < other.end:
                 raise LedgerError(
                     f"interval {interval} overlaps the closed interval {other}: run the same boundaries again, or "
-                    "choose boundaries that meet it (was the schedule or its time zone changed?)"
+                    "choose boundaries that meet it. Was the schedule, its time zone or the unit changed? What is "
+                    f"closed keeps its boundaries: go on with the new ones from {iso(self._last_end())} on "
+                    "(start_date of the topic in the settings), or give the topic a new table and ingest it all anew"
                 )
         return self._records.get(interval)
+
+    def _last_end(self) -> dt.datetime:
+        return max(interval.end for interval in self._records)
+
+    def with_record(self, record: IntervalRecord) -> "Ledger":
+        """The ledger with a further record."""
+        return Ledger({**self._records, record.interval: record})
 
     def before(self, interval: Interval) -> IntervalRecord | None:
         """The nearest closed interval that ends at or before this one's start."""
