@@ -3,13 +3,14 @@
 import datetime as dt
 from zoneinfo import ZoneInfo
 
-from airflow.sdk import DAG, CronDataIntervalTimetable
+from airflow.sdk import DAG
 from podium.assets import events_of
 from podium.dag_defaults import Tag, default_args
 from podium.operators.announce import AnnounceIntervalOperator
 from podium.operators.pod import PodiumPodOperator
 from podium.platform import settings
 from podium.templates import MACROS
+from podium.timetables import each_interval
 
 DOC = """
 ### What
@@ -23,10 +24,13 @@ erased (`erase_household`) are left out and counted as `erased`.
 ### When
 On the schedule of `ingest.topics.{name}` in `include/config`, once an interval is over. By hand: trigger with a logical
 date; the run takes the last interval that is over by then. With `unit: day` a run of several days does them in one pod,
-one commit a day: each day is judged, published and replaced for itself.
+one commit a day: each day is judged, published and replaced for itself. With `batches: <topic>` a message
+`{{"start": "…", "end": "…"}}` on that topic starts the ingest of this interval at once, what is no such message goes to
+`<topic>.dlq`; the boundaries must be those of the schedule.
 
 ### Backfill
 First `preflight_backfill`, which tells what would change; its page has the whole course. Then
+
     airflow backfill create --dag-id {dag_id} --from-date 2017-01-01T05:00:00Z --to-date 2017-12-31T05:00:00Z \\
       --max-active-runs 3 --reprocess-behavior completed
 Its runs announce nothing one by one; the last to succeed announces them all, and what follows runs once.
@@ -50,7 +54,7 @@ def midnight(day: dt.date) -> dt.datetime:
 for name, topic in settings().ingest.topics.items():
     with DAG(
         f"ingest_{name}",
-        schedule=CronDataIntervalTimetable(topic.schedule, timezone=zone.key),
+        schedule=each_interval(topic),
         start_date=midnight(topic.start_date),
         end_date=midnight(topic.end_date) if topic.end_date else None,
         catchup=False,

@@ -106,6 +106,16 @@ def environment(settings: Settings, home: Path, credentials: Credentials) -> dic
         "extra": {"endpoint_url": settings.reach.s3_endpoint_url, "region_name": settings.reach.s3_region},
     }
     pseudonyms = {"conn_type": "generic", "password": credentials.pseudonym_key}
+    kafka = {
+        "conn_type": "kafka",
+        "extra": {
+            "bootstrap.servers": settings.reach.kafka_bootstrap_servers,
+            "group.id": "podium-airflow",
+            # Offsets are committed when the event that a message became is persisted, not before.
+            "enable.auto.commit": False,
+            "auto.offset.reset": "earliest",
+        },
+    }
     # Overrides of settings must reach the DAG files too.
     overrides = {name: value for name, value in os.environ.items() if name.startswith("PODIUM_")}
     return overrides | {
@@ -118,6 +128,7 @@ def environment(settings: Settings, home: Path, credentials: Credentials) -> dic
         f"AIRFLOW_CONN_{settings.kubernetes.connection_id.upper()}": json.dumps(connection),
         f"AIRFLOW_CONN_{settings.airflow.lake_connection_id.upper()}": json.dumps(lake),
         f"AIRFLOW_CONN_{settings.airflow.pseudonyms_connection_id.upper()}": json.dumps(pseudonyms),
+        f"AIRFLOW_CONN_{settings.kafka.connection_id.upper()}": json.dumps(kafka),
         **_core(settings, paths, base_url, credentials),
         **_database(database),
         **_scheduling(settings),

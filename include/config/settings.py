@@ -97,6 +97,7 @@ class Kafka(Section):
 
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_SSL"] = "PLAINTEXT"
     sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = None
+    connection_id: str = Field(default="kafka_default", description="Airflow's own connection, for announced batches")
 
     @model_validator(mode="after")
     def _mechanism(self) -> Self:
@@ -289,6 +290,11 @@ class IngestTopic(Section):
         pattern=r"^[a-z_]+\.[a-z_]+$", description="of accepted events; quarantine is <table>_quarantine"
     )
     schedule: str = Field(description="cron expression of the intervals")
+    batches: str | None = Field(
+        default=None,
+        description="topic of announcements {start, end} that start the ingest of an interval at once; <batches>.dlq "
+        "takes what is none; both must exist",
+    )
     unit: Literal["run", "day"] = Field(
         default="run", description="what is ingested, judged and replaced as one: a run's whole interval, or each day"
     )

@@ -65,23 +65,35 @@ class RangeError(PodiumError):
 
 
 def interval_start(dag_run: "DagRunProtocol") -> str:
-    """The first instant of the run's interval, ISO 8601.
+    """The first instant of the run's interval, ISO 8601; of several announced ones each, with commas.
 
     :raises NoIntervalError: the run has none.
     """
-    if dag_run.data_interval_start is None:
-        raise NoIntervalError.of_run(dag_run.dag_id, dag_run.run_id)
-    return dag_run.data_interval_start.isoformat()
+    return ",".join(start for start, _ in intervals_of(dag_run))
 
 
 def interval_end(dag_run: "DagRunProtocol") -> str:
-    """The first instant after the run's interval, ISO 8601.
+    """The first instant after the run's interval, ISO 8601; of several announced ones each, with commas.
 
     :raises NoIntervalError: the run has none.
     """
-    if dag_run.data_interval_end is None:
+    return ",".join(end for _, end in intervals_of(dag_run))
+
+
+def intervals_of(dag_run: "DagRunProtocol") -> list[tuple[str, str]]:
+    """Start and end of the interval that a run is about, ISO 8601: its own, or those that were announced in Kafka.
+
+    Airflow starts one run for all batches that were announced since the last one.
+
+    :raises NoIntervalError: the run has none.
+    """
+    if dag_run.data_interval_start is not None and dag_run.data_interval_end is not None:
+        return [(dag_run.data_interval_start.isoformat(), dag_run.data_interval_end.isoformat())]
+    payloads = [(event.extra or {}).get("payload") for event in getattr(dag_run, "consumed_asset_events", ())]
+    announced = {(payload["start"], payload["end"]) for payload in payloads if isinstance(payload, dict)}
+    if not announced:
         raise NoIntervalError.of_run(dag_run.dag_id, dag_run.run_id)
-    return dag_run.data_interval_end.isoformat()
+    return sorted(announced)
 
 
 def latest_interval(inlet_events: Any) -> dict[str, str]:
@@ -119,7 +131,7 @@ def boundaries(name: str, first: str, last: str) -> str:
     :return: ISO 8601 in UTC, with commas.
     :raises RangeError: they are no times with an offset, no interval starts between them, or too many do.
     """
-    from airflow.timetables.base import TimeRestriction
+    from airflow.timetables.base import DataInterval, TimeRestriction
     from airflow.timetables.interval import CronDataIntervalTimetable
     from pendulum import instance, timezone
 
@@ -131,9 +143,11 @@ def boundaries(name: str, first: str, last: str) -> str:
     timetable = CronDataIntervalTimetable(topic.schedule, timezone=timezone(settings().ingest.timezone))
     restriction = TimeRestriction(earliest=earliest, latest=latest, catchup=True)
     found: list[dt.datetime] = []
-    interval = None
+    interval: DataInterval | None = None
     while info := timetable.next_dagrun_info(last_automated_data_interval=interval, restriction=restriction):
         interval = info.data_interval
+        if interval is None:
+            break
         if not found:
             found.append(interval.start)
         found.append(interval.end)

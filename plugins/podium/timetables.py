@@ -1,13 +1,38 @@
-"""When a DAG runs that follows another one: on its assets and, where the settings say so, by cron as well."""
+"""When a DAG runs: at the end of an interval, when a batch is announced, or after another one by its assets."""
 
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import AssetOrTimeSchedule, CronTriggerTimetable
+from airflow.sdk import Asset, AssetOrTimeSchedule, AssetWatcher, CronDataIntervalTimetable, CronTriggerTimetable
 
 from podium.platform import settings
 
 if TYPE_CHECKING:
     from airflow.sdk.definitions.asset import BaseAsset
+
+    from include.config.settings import IngestTopic
+
+
+def each_interval(topic: "IngestTopic") -> Any:
+    """The `schedule` of a topic's ingest: its cron expression, and where it says so the announcements of its batches.
+
+    A run that an announcement starts is about the interval that is announced (`podium.templates.interval_start`).
+    """
+    timetable = CronDataIntervalTimetable(topic.schedule, timezone=settings().ingest.timezone)
+    if topic.batches is None:
+        return timetable
+    # Here, since the provider imports Kafka's client, which only these DAGs need.
+    from podium.triggers.batch import BatchTrigger
+
+    trigger = BatchTrigger(
+        topics=[topic.batches], kafka_config_id=settings().kafka.connection_id, dlq_topic=f"{topic.batches}.dlq"
+    )
+    batch = Asset(
+        name=topic.batches,
+        uri=f"x-kafka://{topic.batches}",
+        group="kafka",
+        watchers=[AssetWatcher(name=topic.batches, trigger=trigger)],
+    )
+    return AssetOrTimeSchedule(timetable=timetable, assets=batch)
 
 
 def after(assets: "BaseAsset", cron: str | None) -> Any:

@@ -12,7 +12,6 @@ from pyiceberg.catalog.sql import SqlCatalog
 from include.jobs.lake.catalog import open_catalog
 from include.jobs.lake.connections import Connections
 from include.jobs.lake.ledger import Ledger
-from include.jobs.lake.tables import EventTables
 from tests.chaos.platform import Platform, draw
 from tests.jobs.ingest.broker import Broker, at, record
 
@@ -23,13 +22,14 @@ RECORDS = 24_000
 #: One of so many is broken.
 BROKEN = 50
 BOUNDS = ("--start", at(0).isoformat(), "--end", at(24 * DAYS).isoformat(), "--unit", "day", "--timezone", "UTC")
+CONTRACT = ("--contract", "transactions.v1")
 
 
 def commands(table: str) -> dict[str, tuple[str, ...]]:
-    """What the tasks of `ingest_events` run, with every day a unit of its own."""
+    """What the tasks of `ingest_transactions` run, with every day a unit of its own."""
     return {
-        "interval": ("interval", "--topic", TOPIC, *BOUNDS, "--table", table, "--run-id", "chaos"),
-        "validate": ("validate", *BOUNDS, "--table", table),
+        "interval": ("interval", "--topic", TOPIC, *BOUNDS, *CONTRACT, "--table", table, "--run-id", "chaos"),
+        "validate": ("validate", *BOUNDS, *CONTRACT, "--table", table),
     }
 
 
@@ -96,10 +96,9 @@ def _by_place() -> list[int]:
 
 def _content(catalog: SqlCatalog, name: str) -> tuple[list[tuple[int, int]], str]:
     """Every record's place in Kafka, in order, and a hash of all rows, sorted by it, and of the ledger."""
-    tables = EventTables.named(name)
     places, digest = [], hashlib.sha256()
-    for spec in (tables.events, tables.quarantine):
-        rows = catalog.load_table(spec.identifier).scan().to_arrow()
+    for identifier in (name, f"{name}_quarantine"):
+        rows = catalog.load_table(identifier).scan().to_arrow()
         rows = rows.sort_by([("kafka_partition", "ascending"), ("kafka_offset", "ascending")])
         places += zip(rows["kafka_partition"].to_pylist(), rows["kafka_offset"].to_pylist(), strict=True)
         digest.update(repr(rows.to_pylist()).encode())

@@ -15,27 +15,19 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from pyiceberg.types import DoubleType, IcebergType, IntegerType, LongType, StringType, TimestamptzType
 
 from include.jobs.lake.catalog import ensure_table, open_catalog
 from include.jobs.lake.connections import Connections
-from include.jobs.lake.tables import FEATURES_INTERACTIONS, PRODUCTS, TRANSACTIONS, EventTables
+from include.jobs.lake.tables import FEATURES_INTERACTIONS, PRODUCTS
 from include.jobs.ranking.interactions import COLUMNS, Interactions
 from include.jobs.ranking.source import next_month
+from tests.jobs.contracted import SALES
 from tests.jobs.shoppers import TIMEZONE, Shop
 from tests.services import ROOT, Services, free_ports, stack
 
 CUTOFFS = tuple(dt.date(2017, month, 1) for month in (3, 4, 5, 6))
 """March and April are learned, May is for validation, June is judged."""
 
-#: The columns that the contract of transactions gives their table.
-CONTRACTED: dict[str, IcebergType] = {
-    "schema_version": IntegerType(),
-    "event_id": StringType(),
-    **dict.fromkeys(("household_id", "store_id", "basket_id", "product_id", "quantity"), LongType()),
-    **dict.fromkeys(("sales_value", "retail_disc", "coupon_disc", "coupon_match_disc"), DoubleType()),
-    "transaction_timestamp": TimestamptzType(),
-}
 RESULT_MARK = "PODIUM_RESULT "
 
 
@@ -122,10 +114,9 @@ def fill(platform: Platform) -> None:
         "transaction_timestamp": noons,
         "event_id": [f"{number:08d}" for number in range(count)],
     }
-    spec = EventTables.of(TRANSACTIONS, [(name, kind, True) for name, kind in CONTRACTED.items()]).events
-    schema = spec.arrow_schema
+    schema = SALES.arrow_schema
     rows = pa.table([pa.array(numbers[name], schema.field(name).type) for name in schema.names], schema=schema)
-    ensure_table(catalog, spec).append(rows)
+    ensure_table(catalog, SALES).append(rows)
     products = [
         {"product_id": int(product), "department": f"department {product % 4}", "brand": "National"}
         for product in np.unique(shop.product)

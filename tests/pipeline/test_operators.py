@@ -21,7 +21,7 @@ from include.demo.run import add_months, month_bounds
 from tests.pipeline.own_cluster import OwnCluster
 from tests.pipeline.running import BROKEN, HOUSEHOLDS, MONTHS, Home, home
 
-DAGS = ("ingest_events", "build_features", "train_recommender", "rollout_recommender")
+DAGS = ("ingest_transactions", "build_features", "train_recommender", "rollout_recommender")
 PATIENCE_S = 1500
 POLL_S = 1.0
 ASK = """
@@ -107,7 +107,7 @@ def _password(path: Path) -> str:
 
 
 def _produce(cluster: Cluster, made: Home) -> None:
-    ingest = made.settings.ingest
+    ingest = made.settings.ingest.transactions
     arguments = ["--topic", ingest.topic, "--partitions", str(ingest.partitions), "--broken", str(BROKEN)]
     arguments += ["--months", str(MONTHS), "--households", str(HOUSEHOLDS)]
     cluster.start("reference", "ingest", ["reference"])
@@ -123,9 +123,9 @@ def _backfill(airflow: AirflowApi, made: Home) -> None:
         time.sleep(POLL_S)
     for dag_id in DAGS:
         airflow.unpause(dag_id)
-    zone, first = ZoneInfo(made.settings.ingest.timezone), made.settings.ingest.start_date
+    zone, first = ZoneInfo(made.settings.ingest.timezone), made.settings.ingest.transactions.start_date
     start, last = (month_bounds(add_months(first, months), zone)[0] for months in (0, MONTHS - 1))
-    airflow.backfill("ingest_events", start, last, made.settings.ingest.max_active_runs)
+    airflow.backfill("ingest_transactions", start, last, made.settings.ingest.transactions.max_active_runs)
 
 
 def test_the_spark_operator_runs_a_driver_and_an_executor_that_write_iceberg(running: Running) -> None:

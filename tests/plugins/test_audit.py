@@ -31,7 +31,7 @@ def key(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def instance(run: Any = None, **fields: Any) -> Any:
     """As the task's own process has it."""
-    known = {"dag_id": "ingest_events", "run_id": "r1", "task_id": "ingest", "map_index": None, "try_number": 2}
+    known = {"dag_id": "ingest_transactions", "run_id": "r1", "task_id": "ingest", "map_index": None, "try_number": 2}
     times = {"start_date": BEGAN, "end_date": BEGAN + dt.timedelta(minutes=9)}
     context = SimpleNamespace(dag_run=run or SimpleNamespace(run_type="scheduled"))
     task = SimpleNamespace(owner="ann", image="podium/ingest:dev", reported=WORK)

@@ -129,7 +129,7 @@ def run_check(registry: Registry, request: CheckRequest) -> dict[str, Any]:
     } | lineage.datasets(
         [
             lineage.model(registry.model_name, version),
-            lineage.table(TRANSACTIONS.identifier, current.snapshot_id, features[0].current_rows),
+            lineage.table(TRANSACTIONS, current.snapshot_id, features[0].current_rows),
         ],
         [lineage.table(MONITORING_DRIFT, None, len(features))],
     )

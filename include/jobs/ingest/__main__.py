@@ -27,8 +27,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m include.jobs.ingest", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     bounds = argparse.ArgumentParser(add_help=False)
-    bounds.add_argument("--start", required=True, help="start of the interval, ISO 8601 with offset, included")
-    bounds.add_argument("--end", required=True, help="end of the interval, ISO 8601 with offset, excluded")
+    bounds.add_argument(
+        "--start", required=True, help="its start, ISO 8601 with offset, included; with commas, of several"
+    )
+    bounds.add_argument("--end", required=True, help="its end, ISO 8601 with offset, excluded; with commas, of several")
     bounds.add_argument("--table", required=True, help="where the accepted events go, for instance sales.transactions")
     bounds.add_argument("--contract", required=True, help="what a good record is, for instance transactions.v1")
     unit = argparse.ArgumentParser(add_help=False)
@@ -144,8 +146,11 @@ def _preflight(arguments: argparse.Namespace) -> None:
 def _intervals(arguments: argparse.Namespace) -> list[Interval]:
     from include.jobs.ingest.days import days_of
 
-    whole = Interval.parse(arguments.start, arguments.end)
-    return days_of(whole, arguments.timezone) if arguments.unit == "day" else [whole]
+    bounds = zip(arguments.start.split(","), arguments.end.split(","), strict=True)
+    wholes = [Interval.parse(start, end) for start, end in bounds]
+    if arguments.unit != "day":
+        return wholes
+    return [day for whole in wholes for day in days_of(whole, arguments.timezone)]
 
 
 def _contract(arguments: argparse.Namespace) -> tuple["Contract", "EventTables"]:

@@ -57,6 +57,7 @@ def ingest_each(intervals: Sequence[Interval], ingest: Callable[[Interval], Mapp
         "interval_start": results[0]["interval_start"],
         "ranges": _hull([result["ranges"] for result in results]),
         "rerun": any(result["rerun"] for result in results),
+        "accepted_by_start": {result["interval_start"]: result["accepted"] for result in results},
         "intervals": len(results),
         **lineage.joined(results),
     }

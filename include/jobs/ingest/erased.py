@@ -11,8 +11,11 @@ from include.jobs.lake.erasures import HOUSEHOLD, Erased
 
 
 def leave_out(erased: Erased, records: Records, checked: Checked) -> tuple[Checked, int]:
-    """A checked batch without the erased households' records, good and broken; also, how many those are."""
-    if not erased:
+    """A checked batch without the erased households' records, good and broken; also, how many those are.
+
+    A topic whose contract has no household has none of their records, and a key of it is the number of something else.
+    """
+    if not erased or HOUSEHOLD not in checked.columns:
         return checked, 0
     kept = pc.invert(erased.rows(checked.columns[HOUSEHOLD]))
     places = pa.array([broken.index for broken in checked.broken], pa.int64())

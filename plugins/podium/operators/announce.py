@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from airflow.sdk import Asset, BaseOperator
 from airflow.sdk.exceptions import AirflowSkipException
 
-from podium.templates import interval_end, interval_start
+from podium.templates import intervals_of
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -76,6 +76,22 @@ def sort_others(states: Mapping[str, Mapping[str, str | None]], task_id: str, ow
     )
 
 
+def own_intervals(intervals: Sequence[tuple[str, str]], result: Mapping[str, Any]) -> Intervals:
+    """A run's intervals with their rows.
+
+    :param intervals: start and end of each; usually one.
+    :param result: of the counting task: `accepted` in all, or `accepted_by_start` where it did several pieces.
+    """
+    pieces = {dt.datetime.fromisoformat(key): rows for key, rows in result.get("accepted_by_start", {}).items()}
+    if len(intervals) == 1 or not pieces:
+        return {start: [end, int(result.get("accepted", 0))] for start, end in intervals}
+    found: Intervals = {}
+    for start, end in intervals:
+        first, last = dt.datetime.fromisoformat(start), dt.datetime.fromisoformat(end)
+        found[start] = [end, sum(rows for begin, rows in pieces.items() if first <= begin < last)]
+    return found
+
+
 class AnnounceIntervalOperator(BaseOperator):
     """Emits the event of an asset for one interval, or for all intervals of a backfill at its end.
 
@@ -99,7 +115,7 @@ class AnnounceIntervalOperator(BaseOperator):
         """Emit, or leave it to a later run of the backfill."""
         ti, dag_run = context["ti"], context["dag_run"]
         result = ti.xcom_pull(task_ids=self.counted_by) or {}
-        own: Intervals = {interval_start(dag_run): [interval_end(dag_run), int(result.get("accepted", 0))]}
+        own = own_intervals(intervals_of(dag_run), result)
         if dag_run.run_type != "backfill":
             return self._emit(context, own, backfill=False)
         return self._execute_in_backfill(context, own)

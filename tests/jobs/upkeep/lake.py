@@ -17,7 +17,8 @@ from include.jobs.lake.commits import replace_interval
 from include.jobs.lake.connections import Connections
 from include.jobs.lake.intervals import IntervalWriter
 from include.jobs.lake.ledger import Counts, Interval, IntervalRecord, OffsetRange
-from include.jobs.lake.tables import TRANSACTIONS, TableSpec
+from include.jobs.lake.tables import TableSpec
+from tests.jobs.contracted import SALES
 
 HOUR = dt.timedelta(hours=1)
 
@@ -68,7 +69,7 @@ def fill(
     number: int,
     rows: Iterable[Mapping[str, Any]],
     *,
-    spec: TableSpec = TRANSACTIONS,
+    spec: TableSpec = SALES,
     files: int = 1,
     branch: str = MAIN_BRANCH,
     record: IntervalRecord | None = None,

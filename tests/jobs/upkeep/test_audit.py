@@ -33,7 +33,7 @@ def said(number: int, **changes: Any) -> dict[str, Any]:
     """A record as Airflow leaves it; a later number ended later."""
     return {
         "try_id": f"{number:032x}",
-        "dag_id": "ingest_events",
+        "dag_id": "ingest_transactions",
         "run_id": "scheduled__1",
         "task_id": "ingest",
         "map_index": -1,

@@ -22,7 +22,7 @@ from include.jobs.lake.erasures import listed_pseudonyms
 from include.jobs.lake.ledger import Ledger
 from include.jobs.lake.pseudonyms import Pseudonyms
 from include.jobs.lake.result import read_object
-from include.jobs.lake.tables import HOUSEHOLDS, QUARANTINE, TRANSACTIONS
+from include.jobs.lake.tables import HOUSEHOLDS, QUARANTINE
 from include.jobs.ranking.model import Candidates, RankerModel, own_frequency
 from include.jobs.upkeep.erase import NotErasedError, erase, prove, report_address
 from include.jobs.upkeep.erase_models import FLAG, load, runs
@@ -30,10 +30,11 @@ from include.jobs.upkeep.erase_tables import ErasureError
 from include.jobs.upkeep.maintain import Policy, maintain_all
 from include.jobs.upkeep.protect import Models, protect
 from include.jobs.upkeep.tables import all_tables
+from tests.jobs.contracted import SALES
 from tests.jobs.upkeep.lake import broken, fill, hour, record, register, sale
 
 ERASED, OTHER = 900, 901
-NAME = TRANSACTIONS.identifier
+NAME = SALES.identifier
 TOPIC = "shop.transactions"
 RAW = [
     (b"900", b"no JSON at all"),
@@ -243,6 +244,6 @@ def test_a_tag_names_the_same_content_without_the_household(catalog: SqlCatalog,
 def test_other_tables_of_events_are_erased_too(catalog: SqlCatalog) -> None:
     from include.jobs.upkeep.erase_tables import erase_rows
 
-    views = replace(TRANSACTIONS, identifier="sales.views")
+    views = replace(SALES, identifier="sales.views")
     fill(catalog, 0, sales(0), spec=views, record=record(0, 6))
     assert erase_rows(catalog, ERASED)["sales.views"] == 2

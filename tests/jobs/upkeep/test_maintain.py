@@ -12,12 +12,12 @@ from pyspark.sql import SparkSession
 from include.jobs.lake.commits import STAGING, files_of
 from include.jobs.lake.connections import Connections
 from include.jobs.lake.intervals import IntervalWriter
-from include.jobs.lake.tables import TRANSACTIONS
 from include.jobs.upkeep.maintain import MaintenanceError, Policy, maintain, maintain_all
 from include.jobs.upkeep.protect import Models, protect
+from tests.jobs.contracted import SALES
 from tests.jobs.upkeep.lake import content, data_files, fill, hour, objects, record, register, sale
 
-NAME = TRANSACTIONS.identifier
+NAME = SALES.identifier
 #: Everything but the current snapshot may go, and every file that no snapshot names.
 ALL = Policy(keep_s=0, keep_last=1, orphan_age_s=0, min_input_files=2)
 
@@ -38,8 +38,8 @@ def test_small_files_become_few_the_content_stays_and_what_models_need_too(
     fill(catalog, 7, sales(7), branch=STAGING)
     before, table = content(catalog.load_table(NAME)), catalog.load_table(NAME)
     ledger = {key: value for key, value in table.properties.items() if key.startswith("podium.")}
-    with IntervalWriter(table, hour(9), TRANSACTIONS.arrow_schema) as killed:
-        killed.write(pa.RecordBatch.from_pylist(sales(9), schema=TRANSACTIONS.arrow_schema))
+    with IntervalWriter(table, hour(9), SALES.arrow_schema) as killed:
+        killed.write(pa.RecordBatch.from_pylist(sales(9), schema=SALES.arrow_schema))
     orphan = killed.files[0].file_path
 
     assert protect(catalog, [NAME], models.snapshots()).set == 1
@@ -101,8 +101,8 @@ def test_what_is_young_stays_and_a_table_that_fails_is_named_while_the_others_ar
     fill(catalog, 0, sales(0), files=3)
     damaged = catalog.load_table(NAME)
     damaged.io.delete(min(data_files(damaged)))
-    first = fill(catalog, 0, sales(0), spec=replace(TRANSACTIONS, identifier="sales.others"))
-    fill(catalog, 0, sales(0, 3), spec=replace(TRANSACTIONS, identifier="sales.others"))
+    first = fill(catalog, 0, sales(0), spec=replace(SALES, identifier="sales.others"))
+    fill(catalog, 0, sales(0, 3), spec=replace(SALES, identifier="sales.others"))
     there = objects(connections, catalog.load_table("sales.others").location())
     with pytest.raises(MaintenanceError, match=rf"(?s)1 of 2 tables.*\n  {NAME}: "):
         maintain_all(

@@ -5,11 +5,11 @@ from typing import Any
 import pytest
 from pyiceberg.catalog.sql import SqlCatalog
 
-from include.jobs.lake.tables import TRANSACTIONS
 from include.jobs.upkeep.protect import Models, ModelsUnknownError, protect, tags_of
+from tests.jobs.contracted import SALES
 from tests.jobs.upkeep.lake import fill, hour, register, sale
 
-NAME = TRANSACTIONS.identifier
+NAME = SALES.identifier
 
 
 def rows(count: int) -> list[dict[str, Any]]:
