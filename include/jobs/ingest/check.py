@@ -25,7 +25,6 @@ _BLOCK = 4_096
 _CUTS = 8
 _SMALL = 128
 
-_PLAIN = r"^\{[^{}\[\\]*\}$"
 _TIMESTAMP = r"^\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])T([01]\d|2[0-3]):[0-5]\d:[0-5]\dZ$"
 _DAY_OF_EVERY_MONTH = "^.{8}([01]|2[0-8])"
 _UNEXPECTED_FIELD = "unexpected field"
@@ -114,13 +113,29 @@ def _plain(contract: Contract, values: pa.Array) -> pa.Array:
     # The length first: a record of megabytes is not searched.
     places = pc.indices_nonzero(pc.fill_null(small, False)).cast(pa.int64())
     texts = _take(values, places)
-    plain = pc.match_substring_regex(texts, _PLAIN)
+    plain = pa.array(_flat(texts))
     try:
         pc.cast(texts, pa.large_string())
     except pa.ArrowInvalid:
         # Arrow does not say which of them is not UTF-8: ASCII ones are.
         plain = pc.and_(plain, pc.string_is_ascii(pc.cast(texts, pa.large_string(), safe=False)))
     return places if pc.all(plain, min_count=0).as_py() else places.filter(plain)
+
+
+def _flat(texts: pa.Array) -> "np.ndarray":
+    """Which of them are `{…}` and have no other brace, no bracket and no escape."""
+    _, offsets, data = texts.buffers()
+    bounds = np.frombuffer(offsets, np.int64)[texts.offset : texts.offset + len(texts) + 1]
+    content = np.frombuffer(data or b"", np.uint8)[: bounds[-1]]
+    mask = np.diff(bounds) >= 2
+    starts, lasts = bounds[:-1][mask], bounds[1:][mask] - 1
+    mask[mask] = (content[starts] == ord("{")) & (content[lasts] == ord("}"))
+    for character, edges in (("{", bounds[:-1][mask]), ("}", bounds[1:][mask] - 1), ("[", ()), ("\\", ())):
+        found = bounds[0] + np.flatnonzero(content[bounds[0] :] == ord(character))
+        if not np.array_equal(found, edges):
+            elsewhere = np.setdiff1d(found, edges, assume_unique=True)
+            mask[np.searchsorted(bounds[1:], elsewhere, side="right")] = False
+    return mask
 
 
 def _take(array: pa.Array, places: pa.Array) -> pa.Array:
