@@ -11,9 +11,10 @@ from podium.timetables import after
 
 DOC = """
 ### What
-A Spark application makes `features.users`, `features.items`, `features.interactions` and `features.demand`, for each
-cutoff day in `features.cutoffs` of `include/config`. A feature sees only what lies strictly before its cutoff. Each
-cutoff's rows are replaced in one snapshot: running it again gives the same tables.
+A Spark application makes `features.users` (habits and profile of households), `features.items` (popularity, prices,
+promotions), `features.interactions` and `features.preferences` (what a household prefers, weighted by recency), for each
+cutoff day in `features.cutoffs` of `include/config`, and `features.demand`. A feature sees only what lies strictly before
+its cutoff. Each cutoff's rows are replaced in one snapshot: running it again gives the same tables.
 
 ### When
 Whenever `ingest_transactions` announces new intervals, and on `features.schedule`. By hand at any time.

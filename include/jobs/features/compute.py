@@ -13,6 +13,9 @@ from pyspark.sql import functions as F
 from include.jobs.features.history import Cutoff
 
 HALF_LIVES = (15, 30, 60, 90, 180)
+#: What households told of themselves; few did.
+PROFILE = ("age", "income", "home_ownership", "marital_status", "household_size", "household_comp", "kids_count")
+_UNKNOWN = "UNKNOWN"
 #: Weights are summed as multiples of this.
 _FIXED_POINT = 2**40
 
@@ -24,6 +27,7 @@ class Features:
     users: DataFrame
     items: DataFrame
     interactions: DataFrame
+    preferences: DataFrame
 
 
 def purchases(events: DataFrame, timezone: str) -> DataFrame:
@@ -40,26 +44,27 @@ def purchases(events: DataFrame, timezone: str) -> DataFrame:
         "quantity",
         _cents("sales_value").alias("cents"),
         (_cents("retail_disc") + _cents("coupon_disc") + _cents("coupon_match_disc")).alias("discount_cents"),
+        (F.col("retail_disc") > 0).cast("int").alias("promoted"),
     ).repartition("household_id")
 
 
-def features(spark: SparkSession, bought: DataFrame, cutoffs: Sequence[Cutoff]) -> Features:
-    """Users, items and interactions at each cutoff, from `purchases`. Holds the interactions' core in the cache."""
+def features(
+    spark: SparkSession, bought: DataFrame, products: DataFrame, households: DataFrame, cutoffs: Sequence[Cutoff]
+) -> Features:
+    """All but demand at each cutoff, from `purchases` and the reference data. Holds the pairs' core in the cache."""
     days = _calendar(spark, bought, cutoffs)
     pairs = _pairs(bought, days).persist()
     users = _users(bought, pairs, days).persist()
     items = _items(pairs).persist()
-    return Features(users, items, _interactions(pairs, users, items))
+    profiles = users.join(F.broadcast(households.select("household_id", *PROFILE)), "household_id", "left")
+    return Features(profiles, items, _interactions(pairs, users, items), _preferences(pairs, products))
 
 
 def demand(bought: DataFrame, products: DataFrame, months: Sequence[str]) -> DataFrame:
     """Units and revenue per local day, store and department, of the given months (ISO first days)."""
-    departments = products.select("product_id", F.coalesce("department", F.lit("UNKNOWN")).alias("department"))
     return (
-        bought.withColumn("month", F.trunc("day", "month"))
+        _with_department(bought.withColumn("month", F.trunc("day", "month")), products)
         .where(F.col("month").isin([F.lit(month).cast("date") for month in months]))
-        .join(F.broadcast(departments), "product_id", "left")
-        .fillna("UNKNOWN", ["department"])
         # By basket first: counting baskets then needs no distinct, and the household keeps it free of a shuffle.
         .groupBy("household_id", "basket_id", "month", "day", "store_id", "department")
         .agg(*(F.sum(name).alias(name) for name in ("quantity", "cents", "discount_cents")))
@@ -71,6 +76,11 @@ def demand(bought: DataFrame, products: DataFrame, months: Sequence[str]) -> Dat
             F.count("*").alias("baskets"),
         )
     )
+
+
+def _with_department(rows: DataFrame, products: DataFrame) -> DataFrame:
+    departments = products.select("product_id", "department")
+    return rows.join(F.broadcast(departments), "product_id", "left").fillna(_UNKNOWN, ["department"])
 
 
 def _calendar(spark: SparkSession, bought: DataFrame, cutoffs: Sequence[Cutoff]) -> DataFrame:
@@ -108,7 +118,9 @@ def _pairs(bought: DataFrame, days: DataFrame) -> DataFrame:
     """One row per cutoff, household and product bought before it: what these two alone tell."""
     # A product counts once a basket, however many lines it has there.
     lines = bought.groupBy("household_id", "product_id", "basket_id").agg(
-        F.min("day").alias("day"), F.sum("quantity").alias("quantity"), F.sum("cents").alias("cents")
+        F.min("day").alias("day"),
+        *(F.sum(name).alias(name) for name in ("quantity", "cents", "discount_cents")),
+        F.max("promoted").alias("promoted"),
     )
     return (
         lines.join(days, "day")
@@ -117,6 +129,10 @@ def _pairs(bought: DataFrame, days: DataFrame) -> DataFrame:
             F.sum("past").cast("int").alias("purchases"),
             F.sum(F.col("quantity") * F.col("past")).alias("quantity"),
             F.sum(F.col("cents") * F.col("past")).alias("cents"),
+            F.sum(F.col("discount_cents") * F.col("past")).alias("discount_cents"),
+            F.sum(F.col("promoted") * F.col("past")).alias("promoted"),
+            F.sum(F.col("quantity") * F.col("past_30")).alias("quantity_30"),
+            F.sum(F.col("cents") * F.col("past_30")).alias("cents_30"),
             F.min("age").alias("days_since_last"),
             F.max("age").alias("days_since_first"),
             *((F.sum(f"weight_{half}") / _FIXED_POINT).alias(f"decay_{half}") for half in HALF_LIVES),
@@ -164,7 +180,10 @@ def _items(pairs: DataFrame) -> DataFrame:
         F.sum("purchases_90").cast("int").alias("purchases_90"),
         F.sum("quantity").alias("quantity"),
         (F.sum("cents") / 100).alias("spend"),
-        (F.sum("cents") / F.greatest(F.sum("quantity"), F.lit(1)) / 100).alias("price_mean"),
+        _price("cents", "quantity").alias("price_mean"),
+        F.when(F.sum("purchases_30") > 0, _price("cents_30", "quantity_30")).alias("price_30"),
+        _share("discount_cents", "cents").alias("discount_share"),
+        (F.sum("promoted") / F.sum("purchases")).alias("promoted_share"),
         (F.count_if(F.col("purchases") > 1) / F.count("*")).alias("repeat_share"),
         F.min("days_since_last").alias("days_since_last"),
         F.max("days_since_first").alias("days_since_first"),
@@ -172,6 +191,18 @@ def _items(pairs: DataFrame) -> DataFrame:
     # Ties are broken by number, so that ranks are the same in every run.
     by_popularity = Window.partitionBy("cutoff").orderBy(F.desc("households"), F.desc("purchases"), "product_id")
     return of_pairs.withColumn("popularity_rank", F.row_number().over(by_popularity)).withColumn("trend", _trend())
+
+
+def _preferences(pairs: DataFrame, products: DataFrame) -> DataFrame:
+    """What departments a household prefers: its purchases there, weighted by recency, and their share of all."""
+    of_departments = (
+        _with_department(pairs, products)
+        .groupBy("cutoff", "household_id", "department")
+        # Exact in any order: weights are multiples of 2**-40, and their sums stay far below 2**13.
+        .agg(F.sum("purchases").cast("int").alias("purchases"), F.sum("decay_90").alias("decay_90"))
+    )
+    of_household = Window.partitionBy("cutoff", "household_id")
+    return of_departments.withColumn("share", F.col("decay_90") / F.sum("decay_90").over(of_household))
 
 
 def _interactions(pairs: DataFrame, users: DataFrame, items: DataFrame) -> DataFrame:
@@ -201,6 +232,16 @@ def _interactions(pairs: DataFrame, users: DataFrame, items: DataFrame) -> DataF
 def _cents(name: str) -> Column:
     # Not `round`: Spark takes that through decimal text, which is a hundred times slower.
     return F.rint(F.col(name) * 100).cast("long")
+
+
+def _price(cents: str, quantity: str) -> Column:
+    """Mean price of one, in dollars."""
+    return F.sum(cents) / F.greatest(F.sum(quantity), F.lit(1)) / 100
+
+
+def _share(part: str, rest: str) -> Column:
+    """`part / (part + rest)` of the sums; 0 when both are."""
+    return F.coalesce(F.sum(part) / F.nullif(F.sum(part) + F.sum(rest), F.lit(0)), F.lit(0.0))
 
 
 def _weight(half_life: int) -> Column:

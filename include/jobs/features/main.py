@@ -22,9 +22,10 @@ from include.jobs.features.tables import (
     DEMAND,
     INTERACTIONS,
     ITEMS,
+    PREFERENCES,
     USERS,
     read_events,
-    read_products,
+    read_reference,
     replace_partitions,
 )
 from include.jobs.lake import lineage
@@ -84,13 +85,17 @@ def build(spark: SparkSession, days: list[dt.date], zone: ZoneInfo) -> dict[str,
         "podium.source-snapshot": str(events.snapshot_id),
     }
     bought = compute.purchases(events.rows, zone.key).persist()
-    made = compute.features(spark, bought, cutoffs)
+    products, households = read_reference(spark, "products"), read_reference(spark, "households")
+    made = compute.features(spark, bought, products, households, cutoffs)
     months = [str(month) for month in complete_months(events.ledger, zone)]
-    demand = compute.demand(bought, read_products(spark), months)
+    demand = compute.demand(bought, products, months)
     written = {
         INTERACTIONS.name: replace_partitions(spark, INTERACTIONS, made.interactions, summary),
         USERS.name: replace_partitions(spark, USERS, _sorted(made.users, "household_id"), summary),
         ITEMS.name: replace_partitions(spark, ITEMS, _sorted(made.items, "product_id"), summary),
+        PREFERENCES.name: replace_partitions(
+            spark, PREFERENCES, _sorted(made.preferences, "household_id", "department"), summary
+        ),
         DEMAND.name: replace_partitions(
             spark, DEMAND, demand.coalesce(1).sortWithinPartitions("month", "day", "store_id", "department"), summary
         ),
@@ -98,9 +103,9 @@ def build(spark: SparkSession, days: list[dt.date], zone: ZoneInfo) -> dict[str,
     return written | {"sales.transactions": {"snapshot_id": events.snapshot_id}}
 
 
-def _sorted(rows: DataFrame, key: str) -> DataFrame:
+def _sorted(rows: DataFrame, *keys: str) -> DataFrame:
     """Few rows in one file a cutoff, in order."""
-    return rows.coalesce(1).sortWithinPartitions("cutoff", key)
+    return rows.coalesce(1).sortWithinPartitions("cutoff", *keys)
 
 
 if __name__ == "__main__":

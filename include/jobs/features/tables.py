@@ -8,6 +8,7 @@ from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
 
+from include.jobs.features.compute import PROFILE
 from include.jobs.lake.connections import CATALOG_NAME
 from include.jobs.lake.errors import LakeError
 from include.jobs.lake.ledger import Ledger
@@ -42,6 +43,7 @@ USERS = FeatureTable(
         "baskets_90": "int",
         "spend_90": "double",
         "repeat_share": "double",
+        **dict.fromkeys(PROFILE, "string"),
     },
 )
 
@@ -58,6 +60,9 @@ ITEMS = FeatureTable(
         "quantity": "bigint",
         "spend": "double",
         "price_mean": "double",
+        "price_30": "double",
+        "discount_share": "double",
+        "promoted_share": "double",
         "repeat_share": "double",
         "days_since_last": "int",
         "days_since_first": "int",
@@ -94,6 +99,19 @@ INTERACTIONS = FeatureTable(
         "item_purchases_90": "int",
         "item_trend": "double",
         "label": "int",
+    },
+)
+
+PREFERENCES = FeatureTable(
+    "features.preferences",
+    "cutoff",
+    {
+        "cutoff": "date",
+        "household_id": "bigint",
+        "department": "string",
+        "purchases": "int",
+        "decay_90": "double",
+        "share": "double",
     },
 )
 
@@ -137,14 +155,14 @@ def read_events(spark: SparkSession) -> Events:
     return Events(rows, snapshot.snapshotId(), Ledger.from_properties(dict(table.properties())))
 
 
-def read_products(spark: SparkSession) -> DataFrame:
-    """The products of the reference data.
+def read_reference(spark: SparkSession, name: str) -> DataFrame:
+    """A table of the reference data: `products` or `households`.
 
     Raises:
         LakeError: the table does not exist.
     """
-    _load(spark, "reference.products")
-    return spark.table(f"{CATALOG_NAME}.reference.products")
+    _load(spark, f"reference.{name}")
+    return spark.table(f"{CATALOG_NAME}.reference.{name}")
 
 
 def replace_partitions(
@@ -180,7 +198,7 @@ def _load(spark: SparkSession, name: str) -> Any:
     if not spark.catalog.tableExists(f"{CATALOG_NAME}.{name}"):
         raise LakeError(
             f"table {name} is not in the lake: run the job that makes it first (the ingest image's 'interval' for "
-            "sales.transactions, its 'reference' for reference.products)"
+            "sales.transactions, its 'reference' for reference.products and reference.households)"
         )
     java: Any = spark._jvm
     return java.org.apache.iceberg.spark.Spark3Util.loadIcebergTable(spark._jsparkSession, f"{CATALOG_NAME}.{name}")
@@ -197,3 +215,7 @@ def _create(spark: SparkSession, table: FeatureTable) -> None:
         "'write.parquet.compression-codec'='zstd', 'write.metadata.delete-after-commit.enabled'='true', "
         "'write.metadata.previous-versions-max'='50')"
     )
+    # One that an earlier version made lacks what has been added since: null in its rows until they are made anew.
+    present = set(spark.table(f"{CATALOG_NAME}.{table.name}").columns)
+    if added := [f"{column} {kind}" for column, kind in table.columns.items() if column not in present]:
+        spark.sql(f"ALTER TABLE {CATALOG_NAME}.{table.name} ADD COLUMNS ({', '.join(added)})")

@@ -7,13 +7,14 @@ from typing import Any
 import pytest
 from pyspark.sql import SparkSession
 
+from include.jobs.features.compute import PROFILE
 from include.jobs.features.history import HistoryError
 from include.jobs.features.main import build
 from include.jobs.lake.errors import LakeError
 from include.jobs.lake.ledger import IntervalRecord
 from tests.jobs.features.shop import EVENTS_SCHEMA, PRODUCTS, ZONE, closed, frame, purchases
 
-TABLES = ("features.users", "features.items", "features.interactions", "features.demand")
+TABLES = ("features.users", "features.items", "features.interactions", "features.preferences", "features.demand")
 
 
 def month(number: int) -> dt.date:
@@ -43,6 +44,8 @@ def shop(spark: SparkSession) -> Iterator[SparkSession]:
     spark.sql("CREATE OR REPLACE TABLE lake.reference.products (product_id bigint, department string) USING iceberg")
     values = ", ".join(f"({number}, 'D{number % 3}')" for number in range(1, PRODUCTS + 1))
     spark.sql(f"INSERT INTO lake.reference.products VALUES {values}")
+    profile = ", ".join(f"{name} string" for name in PROFILE)
+    spark.sql(f"CREATE OR REPLACE TABLE lake.reference.households (household_id bigint, {profile}) USING iceberg")
     yield spark
     spark.catalog.clearCache()
 
