@@ -72,6 +72,11 @@ class PodLog:
         self.complete = False
         self.lines = 0
 
+    @property
+    def mark(self) -> Mark | None:
+        """The last line that is copied; None when there is none."""
+        return self._mark
+
     async def copy(self, *, follow: bool) -> None:
         """Copy what is not copied yet.
 

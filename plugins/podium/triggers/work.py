@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 LOG_STALLED_S: Final = 10.0
 # How long what nobody has copied yet may take, once the work is over.
 LOG_REST_S: Final = 60.0
+SHOWN_EVERY_S: Final = 0.1
 # How long work may stay silent before somebody wonders.
 QUIET_S: Final = 15.0
 # How long a task may take to clean up before it is cancelled once more.
@@ -130,6 +131,7 @@ class WorkTrigger(BaseTrigger):
                     payload = {"status": "timeout", "reason": "DeadlineExceeded", "message": ""}
                 if follower is not None:
                     await self._finish_log(api, follower, is_over=payload["status"] in ("succeeded", "failed"))
+                    await self._await_shown()
             finally:
                 for beside in filter(None, (teller, follower)):
                     await _stop(beside)
@@ -223,6 +225,24 @@ class WorkTrigger(BaseTrigger):
                     for log in self._started(api, pods):
                         await log.copy(follow=False)
                     break
+        except Exception as error:
+            self._incomplete(error)
+
+    async def _await_shown(self) -> None:
+        """Wait until the last line is in the task's log: Airflow closes that when it hears of the trigger's end.
+
+        Lines that are still on their way from this process to the triggerer then would end up in the triggerer's own.
+        """
+        marks = {uid: log.mark for uid, log in self._logs.items() if log.mark is not None}
+        if self.task_instance is None or not marks:
+            return
+        try:
+            async with asyncio.timeout(LOG_STALLED_S):
+                while True:
+                    shown = await asyncio.to_thread(copied, self.task_instance)
+                    if all(uid in shown and shown[uid] >= mark for uid, mark in marks.items()):
+                        return
+                    await asyncio.sleep(SHOWN_EVERY_S)
         except Exception as error:
             self._incomplete(error)
 
