@@ -6,7 +6,7 @@ import sys
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import ingest, noop_pod
+from benchmarks import dev_cluster, ingest, noop_pod
 from include.config import load_settings
 from include.demo.airflow_api import AirflowApi
 from include.demo.cluster import Cluster, PodFailedError
@@ -29,6 +29,8 @@ def main() -> int:
     ):
         console.print("a pod that does nothing, bare and as a task …")
         results["noop_pod"] = noop_pod.measure(cluster, airflow)
+        console.print("the dev cluster: many pods at once, many watch events, a week of use …")
+        results["dev_cluster"] = dev_cluster.measure()
         console.print("intervals of 1, 5 and 20 million events, ingested and merely read …")
         try:
             cluster.start("bench-produce", "shop", ["produce", "--topic", settings.ingest.transactions.topic])

@@ -45,7 +45,7 @@ def test_a_killed_dev_cluster_costs_no_request_and_fails_the_job_with_the_reason
     cluster, server = rig.cluster, rig.dev_cluster
     assert server is not None
     cluster.create(INFERENCE_SERVICES, service(cluster, "outlives"))
-    cluster.create(MPI_JOBS, mpi_job(cluster, "outlives", "echo waiting; sleep 3; echo done"))
+    cluster.create(MPI_JOBS, mpi_job(cluster, "outlives", "echo waiting; sleep 600"))
     url = cluster.wait(INFERENCE_SERVICES, "outlives", ready)["status"]["url"]
     wait_for(lambda: cluster.exists(PODS, "outlives-launcher"), "the launcher")
     with load(f"{url}/v1/models/rec") as clients:
