@@ -24,14 +24,17 @@ class _Line:
 class Progress:
     """A board of steps. Safe to call from any thread; who holds its `lock` prints undisturbed.
 
+    :param say_every_s: how often a log, which is no terminal, is told of a running step; default 5 s.
+
     >>> board = Progress(Console())
     >>> with board.shown():
     ...     board.start("kafka", "starting")
     ...     board.done("kafka", "ready")
     """
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, say_every_s: float = SAY_EVERY_S) -> None:
         self.console = console
+        self.say_every_s = say_every_s
         self.lock = threading.RLock()
         self._running: dict[str, _Line] = {}
         self._live: Live | None = None
@@ -108,7 +111,7 @@ class Progress:
                     if line.said is None and now - line.began >= 1.0:
                         line.said = now
                         self._print("·", name, line.text)
-                    elif line.said is not None and now - line.said >= SAY_EVERY_S:
+                    elif line.said is not None and now - line.said >= self.say_every_s:
                         line.said = now
                         quiet.append(f"{name} ({line.text}, {now - line.began:.0f} s)")
                 if quiet:

@@ -36,6 +36,7 @@ PASSED = (0, NO_TESTS)
 # Most suites wait more than they compute; a third would need more memory than a laptop has to spare.
 AT_ONCE = 2
 TAKE_DOWN_S = 120.0
+SAY_EVERY_S = 20.0  # minutes of a log are read by nobody line by line
 _PERCENT = re.compile(r"\[ *(\d+%)\]$")
 # What the jobs share has no image of its own; it is tested in one that uses it.
 LIBRARIES = {"lake": "ingest", "ranking": "evaluation"}
@@ -119,7 +120,7 @@ def run(
     One alone has the terminal. Of several, `AT_ONCE` run side by side, and each is printed whole when it has ended.
     """
     captured = len(picked) > 1
-    board = Progress(console)
+    board = Progress(console, SAY_EVERY_S)
     running = _Running(captured)
 
     def work(suite: Suite, paths: list[str]) -> tuple[int, float]:
