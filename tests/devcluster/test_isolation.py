@@ -44,7 +44,8 @@ def test_an_image_that_is_not_built_yet_is_waited_for(server: DevCluster, own: C
     own.start(name, container={"image": "team/later:1", "command": ["greet", "late"]})
     assert "its content is not built yet" in own.waiting_reason(name, "ErrImagePull", "ImagePullBackOff").message
     (server.folder / "complete").touch()
-    own.wait(name, "Succeeded")
+    # The longest that a kubelet backs off is five minutes.
+    own.wait(name, "Succeeded", timeout=400)
     assert own.log(name) == "hello late\n"
 
 

@@ -109,7 +109,7 @@ def test_spark_submit_runs_in_the_driver(cluster: Cluster) -> None:
     }
     cluster.create(SPARK_APPLICATIONS, {"metadata": {"name": "sum-spark"}, "spec": spec})
     app = cluster.wait(
-        SPARK_APPLICATIONS, "sum-spark", lambda a: state_of(a.get("status") or {}) in ("COMPLETED", "FAILED"), 180
+        SPARK_APPLICATIONS, "sum-spark", lambda a: state_of(a.get("status") or {}) in ("COMPLETED", "FAILED"), 600
     )
     log = cluster.log("sum-spark-driver")
     assert state_of(app["status"]) == "COMPLETED", log
