@@ -42,6 +42,7 @@ def test_features_training_and_gate_report_their_figures(platform: Platform) -> 
         "features.demand",
         "features.interactions",
         "features.items",
+        "features.preferences",
         "features.users",
     }
     recommender = report["recommender"]
