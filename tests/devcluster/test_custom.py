@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -111,6 +112,64 @@ def test_lists_are_replaced_and_strategic_merge_is_refused(cluster: Cluster, wid
     assert after["spec"]["parts"] == [{"name": "b"}]
     call = lambda: cluster.patch(f"{widgets}/{name}", {}, "application/strategic-merge-patch+json")  # noqa: E731
     refused(415, call, reason="UnsupportedMediaType")
+
+
+@pytest.mark.parametrize(
+    ("operation", "expected"),
+    [
+        ({"op": "add", "path": "a/1", "value": 9}, {"a": [1, 9, 2], "b": {"c": 3}}),
+        ({"op": "add", "path": "a/-", "value": 9}, {"a": [1, 2, 9], "b": {"c": 3}}),
+        ({"op": "replace", "path": "b/c", "value": "x"}, {"a": [1, 2], "b": {"c": "x"}}),
+        ({"op": "replace", "path": "a/0", "value": 9}, {"a": [9, 2], "b": {"c": 3}}),
+        ({"op": "replace", "path": "x", "value": 9}, {"a": [1, 2], "b": {"c": 3}, "x": 9}),
+        ({"op": "remove", "path": "a/0"}, {"a": [2], "b": {"c": 3}}),
+        ({"op": "move", "from": "b/c", "path": "d"}, {"a": [1, 2], "b": {}, "d": 3}),
+        ({"op": "copy", "from": "a", "path": "b/c"}, {"a": [1, 2], "b": {"c": [1, 2]}}),
+        ({"op": "test", "path": "b", "value": {"c": 3}}, {"a": [1, 2], "b": {"c": 3}}),
+    ],
+)
+def test_operations_of_a_json_patch(
+    cluster: Cluster, widgets: str, name: str, operation: dict[str, Any], expected: dict[str, Any]
+) -> None:
+    free_widget(cluster, widgets, name)
+    after = cluster.patch(f"{widgets}/{name}", [in_free(operation)], "application/json-patch+json")
+    assert after["spec"]["free"] == expected
+
+
+@pytest.mark.parametrize(
+    ("operation", "code"),
+    [
+        ({"op": "remove", "path": "x"}, 422),
+        ({"op": "add", "path": "a/5", "value": 1}, 422),
+        ({"op": "add", "path": "x/y", "value": 1}, 422),
+        ({"op": "replace", "path": "a/5", "value": 1}, 422),
+        ({"op": "test", "path": "a", "value": 1}, 422),
+        ({"op": "test", "path": "a"}, 422),
+        ({"op": "wonder", "path": "a"}, 422),
+        ({"path": "a"}, 422),
+        ({"op": "add", "value": 1}, 422),
+        ({"op": "move", "path": "d"}, 422),
+        ({"op": "move", "from": "x", "path": "d"}, 422),
+        ({"op": 5, "path": "a"}, 400),
+        ("nothing", 400),
+    ],
+)
+def test_operations_that_cannot_be_done(cluster: Cluster, widgets: str, name: str, operation: Any, code: int) -> None:
+    free_widget(cluster, widgets, name)
+    change = [in_free(operation) if isinstance(operation, dict) else operation]
+    refused(code, lambda: cluster.patch(f"{widgets}/{name}", change, "application/json-patch+json"))
+
+
+def free_widget(cluster: Cluster, widgets: str, name: str) -> None:
+    """A widget with something to patch where anything may stand."""
+    make(cluster, widgets, name)
+    free = {"spec": {"free": {"a": [1, 2], "b": {"c": 3}}}}
+    cluster.patch(f"{widgets}/{name}", free, "application/merge-patch+json")
+
+
+def in_free(operation: dict[str, Any]) -> dict[str, Any]:
+    """The operation with its pointers below `/spec/free`."""
+    return {key: f"/spec/free/{value}" if key in ("path", "from") else value for key, value in operation.items()}
 
 
 def test_a_replacement_must_say_what_it_replaces(cluster: Cluster, widgets: str, name: str) -> None:

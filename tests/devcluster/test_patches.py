@@ -1,4 +1,7 @@
-"""Patches and field ownership, as functions."""
+"""Patches and field ownership, as functions of the dev cluster: properties, and what no request to a cluster shows.
+
+A real cluster has no such functions to call; what requests do, on either, stands in test_objects.py and test_custom.py.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from include.devcluster.core.errors import ApiError
 from include.devcluster.protocol import json_patch, managed, patch
 
 pytestmark = pytest.mark.dev_only
@@ -49,40 +51,6 @@ def test_add_then_remove_is_where_it_began(base: Any, key: str, value: Any) -> N
     added = json_patch.apply(base, [{"op": "add", "path": pointer, "value": value}])
     assert added[key] == value
     assert json_patch.apply(added, [{"op": "remove", "path": pointer}]) == base
-
-
-@pytest.mark.parametrize(
-    ("operation", "expected"),
-    [
-        ({"op": "add", "path": "/a/1", "value": 9}, {"a": [1, 9, 2], "b": {"c": 3}}),
-        ({"op": "add", "path": "/a/-", "value": 9}, {"a": [1, 2, 9], "b": {"c": 3}}),
-        ({"op": "replace", "path": "/b/c", "value": None}, {"a": [1, 2], "b": {"c": None}}),
-        ({"op": "move", "from": "/b/c", "path": "/d"}, {"a": [1, 2], "b": {}, "d": 3}),
-        ({"op": "copy", "from": "/a", "path": "/b/c"}, {"a": [1, 2], "b": {"c": [1, 2]}}),
-        ({"op": "test", "path": "/b", "value": {"c": 3}}, {"a": [1, 2], "b": {"c": 3}}),
-    ],
-)
-def test_operations(operation: dict[str, Any], expected: dict[str, Any]) -> None:
-    assert json_patch.apply({"a": [1, 2], "b": {"c": 3}}, [operation]) == expected
-
-
-@pytest.mark.parametrize(
-    ("operation", "code"),
-    [
-        ({"op": "remove", "path": "/x"}, 422),
-        ({"op": "add", "path": "/a/5", "value": 1}, 422),
-        ({"op": "add", "path": "/x/y", "value": 1}, 422),
-        ({"op": "test", "path": "/a", "value": 1}, 422),
-        ({"op": "wonder", "path": "/a"}, 400),
-        ({"op": "add", "path": "/a"}, 400),
-        ({"op": "remove", "path": "a"}, 400),
-        ("nothing", 400),
-    ],
-)
-def test_operations_that_cannot_be_done(operation: Any, code: int) -> None:
-    with pytest.raises(ApiError) as caught:
-        json_patch.apply({"a": [1]}, [operation])
-    assert caught.value.code == code
 
 
 CONTAINERS = [{"name": "a", "image": "1"}, {"name": "b", "image": "2"}]

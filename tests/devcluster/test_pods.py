@@ -144,10 +144,12 @@ def test_a_deleted_pod_gets_sigterm_and_its_grace_period(cluster: Cluster, name:
     script = "trap 'echo stopping; exit 7' TERM; echo up; while true; do sleep 0.1; done"
     cluster.start(name, script, metadata={"finalizers": ["podium.test/hold"]}, terminationGracePeriodSeconds=20)
     eventually(lambda: cluster.log(name) if cluster.pod(name).status.phase == "Running" else "")
+    # Followed from before: a kubelet removes a deleted pod's containers, and their logs, as soon as they have ended.
+    followed = cluster.core.read_namespaced_pod_log(name, cluster.namespace, follow=True, _preload_content=False)
     cluster.core.delete_namespaced_pod(name, cluster.namespace)
     done = eventually(lambda: cluster.state(name).terminated)
     assert done.exit_code == 7
-    assert cluster.log(name).splitlines() == ["up", "stopping"]
+    assert followed.data.decode().splitlines() == ["up", "stopping"]
     assert cluster.pod(name).metadata.deletion_timestamp
     cluster.core.patch_namespaced_pod(name, cluster.namespace, {"metadata": {"finalizers": None}})
     eventually(lambda: cluster.gone(name))

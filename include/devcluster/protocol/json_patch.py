@@ -1,4 +1,4 @@
-"""JSON patch (RFC 6902) with JSON pointers (RFC 6901)."""
+"""JSON patch (RFC 6902) with JSON pointers (RFC 6901), with the liberties that the API server takes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from include.devcluster.core.objects import Object
 def apply(obj: Object, operations: Any) -> Object:
     """A copy of the object with the operations done, all or none.
 
-    :raises ApiError: 422 when an operation cannot be done, 400 when it is none.
+    :raises ApiError: 422 when an operation cannot be done, 400 when there is none to decode.
     """
     if not isinstance(operations, list):
         raise bad_request("error decoding patch: a JSON patch is a list of operations")
@@ -25,12 +25,10 @@ def apply(obj: Object, operations: Any) -> Object:
 
 
 def _apply(document: Any, operation: Any) -> Any:
-    try:
-        kind, path = operation["op"], _steps(operation["path"])
-        source = _steps(operation["from"]) if kind in ("move", "copy") else []
-        value = operation["value"] if kind in ("add", "replace", "test") else None
-    except (KeyError, TypeError) as error:
-        raise bad_request(f"error decoding patch: {error} is missing in {operation}") from error
+    if not isinstance(operation, dict) or not isinstance(operation.get("op", ""), str):
+        raise bad_request(f"error decoding patch: {operation!r} is no operation of a JSON patch")
+    # A value that is left out is null.
+    kind, path, value = operation.get("op"), _steps(operation, "path"), operation.get("value")
     match kind:
         case "test":
             if _get(document, path) != value:
@@ -41,19 +39,40 @@ def _apply(document: Any, operation: Any) -> Any:
         case "add":
             return _add(document, path, copy.deepcopy(value))
         case "replace":
-            return _add(_remove(document, path), path, copy.deepcopy(value)) if path else copy.deepcopy(value)
+            return _replace(document, path, copy.deepcopy(value))
         case "move":
-            value = _get(document, source)
-            return _add(_remove(document, source), path, value)
+            source = _steps(operation, "from")
+            moved = _get(document, source)
+            return _add(_remove(document, source), path, moved)
         case "copy":
-            return _add(document, path, copy.deepcopy(_get(document, source)))
-    raise bad_request(f"error decoding patch: unexpected kind: {kind}")
+            return _add(document, path, copy.deepcopy(_lenient(document, _steps(operation, "from"))))
+    raise _impossible(f"unexpected kind: {kind}")
 
 
-def _steps(pointer: str) -> list[str]:
-    if pointer and not pointer.startswith("/"):
-        raise bad_request(f"error decoding patch: {pointer!r} is not a JSON pointer")
+def _steps(operation: Object, field: str) -> list[str]:
+    pointer = operation.get(field)
+    if not isinstance(pointer, str) or (pointer and not pointer.startswith("/")):
+        raise _impossible(f"{field} of {operation} is not a JSON pointer")
     return [step.replace("~1", "/").replace("~0", "~") for step in pointer.split("/")[1:]]
+
+
+def _replace(document: Any, path: list[str], value: Any) -> Any:
+    """Unlike RFC 6902, the API server replaces what an object does not have, too: it adds it."""
+    if not path:
+        return value
+    parent = _get(document, path[:-1])
+    if isinstance(parent, list):
+        parent[_index(parent, path[-1], len(parent) - 1)] = value
+        return document
+    return _add(document, path, value)
+
+
+def _lenient(document: Any, path: list[str]) -> Any:
+    """What is copied; unlike in RFC 6902, null when an object does not have it."""
+    parent = _get(document, path[:-1]) if path else None
+    if isinstance(parent, dict) and path[-1] not in parent:
+        return None
+    return _get(document, path)
 
 
 def _get(document: Any, path: list[str]) -> Any:
