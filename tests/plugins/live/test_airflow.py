@@ -124,3 +124,40 @@ def test_a_task_that_is_killed_frees_its_gpus(
     log.info("%s, %s: gone after %.1f s", mode, how, time.monotonic() - began)
     if how == "task marked failed":
         wait_for(lambda: [r["state"] for r in usages(services, dag_id, run)] == ["failed"], "its GPU-hours")
+
+
+def test_a_task_marked_failed_before_its_trigger_has_started_frees_its_gpus(
+    airflow: Airflow, platform: Platform
+) -> None:
+    """Nobody is there to be told: neither a worker, which has deferred, nor a trigger."""
+    airflow.kill("triggerer")
+    run = airflow.run("sleeps_deferred")
+    wait_for(lambda: airflow.state("sleeps_deferred", run) == "deferred", "the task to be deferred", 120)
+    path = f"/dags/sleeps_deferred/dagRuns/{run}/taskInstances/work"
+    airflow.call("PATCH", path, json={"new_state": "failed"})
+    assert pods_of(platform, "sleeps_deferred")
+    airflow.start("triggerer")
+    wait_for(lambda: not pods_of(platform, "sleeps_deferred"), "the pod to go", 120)
+
+
+@MODES
+def test_a_task_that_is_cleared_at_work_starts_anew_when_its_old_work_has_ended(
+    airflow: Airflow, platform: Platform, mode: str
+) -> None:
+    dag_id = f"sleeps_{mode}"
+    run = airflow.run(dag_id)
+    wait_for(lambda: "asleep" in airflow.log(dag_id, run, 1), "the pod's log", 90)
+    (old,) = pods_of(platform, dag_id)
+    seen: list[int] = []
+
+    def replaced() -> bool:
+        pods = pods_of(platform, dag_id)
+        seen.append(len(pods))
+        return bool(pods) and all(pod["metadata"]["uid"] != old["metadata"]["uid"] for pod in pods)
+
+    body = {"dry_run": False, "dag_run_id": run, "task_ids": ["work"], "only_failed": False}
+    airflow.call("POST", f"/dags/{dag_id}/clearTaskInstances", json=body)
+    wait_for(replaced, "a new pod in place of the old one", 120)
+    assert max(seen) == 1, "two of the same cost twice"
+    airflow.call("PATCH", f"/dags/{dag_id}/dagRuns/{run}/taskInstances/work", json={"new_state": "failed"})
+    wait_for(lambda: not pods_of(platform, dag_id), "the pod to go", 60)
