@@ -142,7 +142,7 @@ def test_the_spark_operator_runs_a_driver_and_an_executor_that_write_iceberg(run
         (container,) = pod["spec"]["containers"]
         assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
     tables = {name: table for name, table in result["tables"].items() if name.startswith("features.")}
-    assert len(tables) == 4
+    assert len(tables) == 5
     assert all(table["snapshot_id"] and table["rows"] > 0 for table in tables.values()), tables
 
 
