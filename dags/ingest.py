@@ -79,9 +79,10 @@ for name, topic in settings().ingest.topics.items():
                 *("--run-id", "{{ run_id }}"),
                 *("--allowed-lateness", str(topic.allowed_lateness_s)),
                 *("--max-bad-fraction", str(topic.max_bad_fraction)),
+                *("--processes", str(topic.processes)),
             ],
-            cpu="1",
-            memory="1Gi",
+            cpu=str(topic.processes),
+            memory=f"{512 * (1 + topic.processes)}Mi",
         )
         validate = PodiumPodOperator(
             task_id="validate",

@@ -303,6 +303,9 @@ class IngestTopic(Section):
     max_active_runs: int = Field(ge=1)
     allowed_lateness_s: int = Field(ge=0)
     max_bad_fraction: float = Fraction
+    processes: int = Field(
+        default=2, ge=1, le=16, description="that share an interval of many records; its pod asks for a CPU for each"
+    )
 
 
 class Ingest(Section):

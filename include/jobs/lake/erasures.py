@@ -40,12 +40,16 @@ class Erased:
 
     @classmethod
     def load(cls, catalog: SqlCatalog) -> Self:
-        """The list as it is now. Without a list nobody is erased, and no key is needed.
+        """Those on the list as it is now, see `of`."""
+        return cls.of(listed_pseudonyms(catalog))
+
+    @classmethod
+    def of(cls, listed: frozenset[str]) -> Self:
+        """Those whose pseudonyms are listed. Without any nobody is erased, and no key is needed.
 
         Raises:
             ConnectionSettingsError: there is a list and no key.
         """
-        listed = listed_pseudonyms(catalog)
         if not listed:
             return cls(lambda _: False)
         make = Pseudonyms.from_environment()

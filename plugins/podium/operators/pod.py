@@ -41,8 +41,9 @@ if TYPE_CHECKING:
     from airflow.providers.openlineage.extractors import OperatorLineage
     from airflow.sdk import Context
 
-# A pod that is done so soon is waited for on the spot: to defer and to resume costs more than that.
-PATIENCE_S: Final = 10
+# A pod that is done so soon is waited for on the spot: to defer and to resume costs a second process of Airflow's, or
+# a second worker pod.
+PATIENCE_S: Final = 20
 SIDECAR_WITHIN_S: Final = 120
 
 
