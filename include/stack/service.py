@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 
 from include.config import Settings
-from include.config.settings import Ports
+from include.config.platform import Ports
 from include.stack.credentials import Credentials
 from include.stack.environments import Environments
 from include.stack.errors import StackError

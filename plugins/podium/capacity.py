@@ -12,7 +12,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from include.config.settings import NodePool
+    from include.config.platform import NodePool
 
 # https://spark.apache.org/docs/latest/running-on-kubernetes.html: spark.kubernetes.memoryOverheadFactor of what is no
 # JVM program, and the least overhead.

@@ -9,7 +9,8 @@ from podium.capacity import Demand, refusals
 from podium.errors import NodePoolTooSmallError, UnknownNodePoolError
 
 if TYPE_CHECKING:
-    from include.config.settings import NodePool, Settings
+    from include.config.platform import NodePool
+    from include.config.settings import Settings
 
 GPU = "nvidia.com/gpu"
 

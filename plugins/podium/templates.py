@@ -11,7 +11,7 @@ from podium.platform import settings
 if TYPE_CHECKING:
     from airflow.sdk.types import DagRunProtocol
 
-    from include.config.settings import IngestTopic
+    from include.config.pipeline import IngestTopic
 
 
 # A command line takes 128 KiB an argument.

@@ -9,7 +9,7 @@ from podium.platform import settings
 if TYPE_CHECKING:
     from airflow.sdk.definitions.asset import BaseAsset
 
-    from include.config.settings import IngestTopic
+    from include.config.pipeline import IngestTopic
 
 
 def each_interval(topic: "IngestTopic") -> Any:

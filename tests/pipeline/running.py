@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from include.config import Settings, load_settings
-from include.config.settings import Ports
+from include.config.platform import Ports
 
 ROOT = Path(__file__).parents[2]
 MONTHS, HOUSEHOLDS, BROKEN = 4, 300, 80

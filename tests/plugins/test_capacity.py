@@ -3,7 +3,7 @@
 import pytest
 from podium.capacity import Demand, refusals, spark_pod_memory
 
-from include.config.settings import NodePool
+from include.config.platform import NodePool
 
 A100 = NodePool(
     nodes=2,

@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import yaml
 
-from include.config.settings import NodePool
+from include.config.platform import NodePool
 from include.stack import kubeconfig
 from include.stack.errors import ServiceError
 from include.stack.files import write_private

@@ -1,0 +1,104 @@
+"""Settings of Airflow: its patience, and whom and what it tells of its tasks."""
+
+from typing import Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from include.config.section import Section
+
+
+class Airflow(Section):
+    """How patient and how parallel Airflow is."""
+
+    parallelism: int = Field(ge=1)
+    retries: int = Field(ge=0)
+    retry_delay_s: float = Field(ge=0)
+    owner: str
+    lake_connection_id: str = Field(default="podium_lake", description="AWS connection to the lake's bucket")
+    pseudonyms_connection_id: str = Field(
+        default="podium_pseudonyms",
+        description="connection whose password is the key that people's names are hashed with",
+    )
+
+
+class Faults(Section):
+    """How soon it is seen that a process has died, and how long an outage is borne.
+
+    A false alarm costs an attempt, never the work: the next attempt joins it. So these may be tighter than Airflow's
+    own (300 s), as long as they are longer than the longest pause of a healthy process.
+    """
+
+    task_heartbeat_s: int = Field(ge=1, description="how often a task says that it lives")
+    task_heartbeat_timeout_s: int = Field(ge=3, description="a task that was silent for so long is tried again")
+    job_heartbeat_s: int = Field(ge=1, description="how often scheduler and triggerer say that they live")
+    job_timeout_s: int = Field(
+        ge=3, description="what a scheduler or triggerer had that was silent for so long is taken over"
+    )
+    orphan_check_interval_s: int = Field(ge=1, description="how often tasks of dead schedulers are looked for")
+    abandoned_work_check_s: float = Field(
+        gt=0, description="how often work is looked for whose task has ended, to be deleted"
+    )
+    api_outage_s: float = Field(ge=0, description="how long a task asks again when the cluster's API is away")
+
+    @model_validator(mode="after")
+    def _patient(self) -> Self:
+        for timeout, heartbeat in (
+            ("task_heartbeat_timeout_s", "task_heartbeat_s"),
+            ("job_timeout_s", "job_heartbeat_s"),
+        ):
+            if getattr(self, timeout) < 3 * getattr(self, heartbeat):
+                raise ValueError(f"{timeout} must be at least three times {heartbeat}: one heartbeat may well be late")
+        return self
+
+
+class Accounting(Section):
+    """Who had how many GPUs for how long."""
+
+    schedule: str | None = Field(default=None, description="cron: when the ledger is brought up to date")
+
+
+class Lineage(Section):
+    """Where OpenLineage events of the tasks go."""
+
+    transport: Literal["none", "file", "kafka", "http"] = Field(
+        default="none", description="file: logs/lineage of the embedded platform, one JSON object a line"
+    )
+    namespace: str = Field(default="podium", description="of the jobs in the events")
+    topic: str = Field(default="", description="kafka: the topic, on the platform's broker")
+    url: str = Field(default="", description="http: base address of an OpenLineage API, for instance Marquez")
+
+    @model_validator(mode="after")
+    def _where(self) -> Self:
+        for transport, key in (("kafka", "topic"), ("http", "url")):
+            if self.transport == transport and not getattr(self, key):
+                raise ValueError(f"transport {transport} needs {key}")
+        return self
+
+
+class Notifications(Section):
+    """Who is told of a failed task: connections of Airflow, each a channel. None of them, nobody."""
+
+    slack_webhook_connection_id: str | None = None
+    pagerduty_events_connection_id: str | None = None
+    alertmanager_connection_id: str | None = Field(default=None, description="an HTTP connection")
+
+    @property
+    def any(self) -> bool:
+        """Whether somebody is told."""
+        return any(self.model_dump().values())
+
+
+class Links(Section):
+    """Where a task's page leads; addresses with the places {namespace} and {name} (of the object in the cluster)."""
+
+    pod_logs: str | None = None
+    spark_ui: str | None = None
+
+    @field_validator("pod_logs", "spark_ui")
+    @classmethod
+    def _known_places(cls, value: str | None) -> str | None:
+        try:
+            (value or "").format(namespace="", name="")
+        except (KeyError, IndexError, ValueError) as error:
+            raise ValueError(f"{value!r} has a place that is neither {{namespace}} nor {{name}}") from error
+        return value
