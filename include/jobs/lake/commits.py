@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 from pyiceberg.catalog.sql import SqlCatalog
-from pyiceberg.exceptions import CommitFailedException
+from pyiceberg.exceptions import CommitFailedException, ValidationException
 from pyiceberg.expressions import BooleanExpression
 from pyiceberg.expressions.parser import parse
 from pyiceberg.manifest import DataFile
@@ -29,6 +29,8 @@ from include.jobs.lake.ledger import iso
 STAGING = "staging"
 #: How long conflicting commits are tried again.
 COMMIT_DEADLINE_S = 180.0
+#: How often a commit is tried again that did not find a file which its own plan has named.
+_LOOK_AGAIN = 5
 
 
 _Result = TypeVar("_Result")
@@ -163,7 +165,7 @@ def commit(
         CommitConflictError: other writers kept committing first for `COMMIT_DEADLINE_S`.
     """
     deadline = time.monotonic() + COMMIT_DEADLINE_S
-    attempt = 0
+    attempt = overlooked = 0
     while True:
         attempt += 1
         table = catalog.load_table(identifier)
@@ -174,6 +176,12 @@ def commit(
             result = change(table, transaction)
             transaction.commit_transaction()
             return result
+        except ValidationException:
+            # PyIceberg asks one evaluator about all manifests, from several threads, and it keeps what it looks at in
+            # itself: now and then it takes a manifest for another, and misses the file that is to go.
+            overlooked += 1
+            if overlooked > _LOOK_AGAIN:
+                raise
         except (CommitFailedException, ValueError) as error:
             # A commit to another branch shows as a sequence number that is taken, which PyIceberg tells by ValueError.
             outdated = catalog.load_table(identifier).metadata_location != table.metadata_location

@@ -2,6 +2,7 @@
 
 import datetime as dt
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -9,10 +10,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 from pyiceberg.catalog.sql import SqlCatalog
-from pyiceberg.manifest import DataFile
+from pyiceberg.exceptions import ValidationException
+from pyiceberg.manifest import DataFile, ManifestFile
 from pyiceberg.table import Table
 from pyiceberg.table.refs import MAIN_BRANCH
 from pyiceberg.table.snapshots import Operation
+from pyiceberg.table.update import snapshot
 
 from include.jobs.lake import commits, intervals
 from include.jobs.lake.catalog import CatalogUnavailableError, ensure_table, load_table, open_catalog
@@ -180,6 +183,34 @@ def test_a_commit_that_always_loses_ends_in_a_clear_error(catalog: SqlCatalog, m
 
     with pytest.raises(CommitConflictError, match=r"interval 2017-01-01T00:00:00Z .* lost \d+ commits in a row"):
         commit(catalog, hour(0), files, check=disturb)
+
+
+@pytest.mark.parametrize("mistakes", [1, 1_000])
+def test_a_manifest_that_pyiceberg_overlooks_is_looked_at_again(
+    catalog: SqlCatalog, monkeypatch: pytest.MonkeyPatch, mistakes: int
+) -> None:
+    """Threads share its evaluator, which keeps state; one that answers for another manifest is what that comes to."""
+    replace(catalog, hour(0), [1])
+    replace(catalog, hour(1), [2])
+    real, left = snapshot.manifest_evaluator, iter(range(mistakes))
+
+    def evaluator(*arguments: Any) -> Callable[[ManifestFile], bool]:
+        ask = real(*arguments)
+
+        def answer(manifest: ManifestFile) -> bool:
+            of_a_pool = threading.current_thread() is not threading.main_thread()
+            return False if of_a_pool and ask(manifest) and next(left, None) is not None else ask(manifest)
+
+        return answer
+
+    monkeypatch.setattr(snapshot, "manifest_evaluator", evaluator)
+    if mistakes == 1:
+        replace(catalog, hour(0), [3])
+    else:
+        with pytest.raises(ValidationException, match="Missing required files"):
+            replace(catalog, hour(0), [3])
+    assert next(left, None) is None or mistakes > 1, "the mistake was made"
+    assert offsets(catalog.load_table(QUARANTINE.identifier)) == ([2, 3] if mistakes == 1 else [1, 2])
 
 
 def test_a_failed_writing_leaves_no_file(catalog: SqlCatalog, monkeypatch: pytest.MonkeyPatch) -> None:
