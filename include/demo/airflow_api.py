@@ -139,6 +139,10 @@ class AirflowApi:
         }
         return int(self._call("POST", "/backfills", json=body)["id"])
 
+    def run(self, dag_id: str, run_id: str) -> DagRun:
+        """One run of a DAG."""
+        return DagRun.parse(self._call("GET", f"/dags/{dag_id}/dagRuns/{run_id}"))
+
     def runs(self, dag_id: str) -> list[DagRun]:
         """The latest hundred runs of a DAG, newest first."""
         rows = self._call("GET", f"/dags/{dag_id}/dagRuns", params={"limit": 100, "order_by": "-id"})

@@ -13,13 +13,14 @@ import httpx
 from rich.console import Console
 
 from include.config import Settings
-from include.config.settings import Endpoints
+from include.config.platform import Endpoints
 from include.demo.airflow_api import FINISHED, AirflowApi, AirflowApiError, DagRun, TaskInstance
 from include.demo.cluster import SCRATCH, Cluster, PodFailedError
 from include.demo.memory import PeakMemory
 from include.demo.report import Outcome, write_report
 
 # In the order in which one starts the next.
+REFERENCE = "ingest_reference"
 PIPELINE = ("ingest_transactions", "build_features", "train_recommender", "rollout_recommender", "check_drift")
 POLL_SECONDS = 1.0
 HEARTBEAT_SECONDS = 10.0
@@ -123,7 +124,6 @@ class _Demo:
 
     def run(self) -> None:
         self._produce()
-        self._wait_for_dags()
         self._backfill()
         with contextlib.ExitStack() as traffic:
             self._watch(traffic)
@@ -144,23 +144,34 @@ class _Demo:
         return ["--topic", self._topic.topic, "--partitions", str(self._topic.partitions)]
 
     def _produce(self) -> None:
-        self._say("the shop writes its products and households, and produces the year's events to Kafka")
+        self._say("the shop produces the year's events to Kafka; its products and households go to the lake")
+        broken = ["--broken", str(self._options.broken)]
         try:
-            self._cluster.start("demo-reference", "ingest", ["reference"])
             self._cluster.start(
-                "demo-produce",
-                "shop",
-                ["produce", *self._topic_arguments(), "--broken", str(self._options.broken), *self._shop_arguments()],
+                "demo-produce", "shop", ["produce", *self._topic_arguments(), *broken, *self._shop_arguments()]
             )
-            self._outcome.reference = self._cluster.result("demo-reference")
+            self._wait_for_dags()
+            reference = self._airflow.trigger(REFERENCE)
             self._outcome.produced = self._cluster.result("demo-produce")
         except PodFailedError as error:
             raise DemoError(f"the simulated shop could not produce its events: {error}") from error
         self._say(f"in the topic: {self._outcome.produced['total']:,} events")
+        self._outcome.reference = self._reference(reference)
+
+    def _reference(self, run_id: str) -> dict[str, Any]:
+        """What the run has written; the ingests' judgement needs it."""
+        while True:
+            run = self._airflow.run(REFERENCE, run_id)
+            if run.state == "failed":
+                raise DemoError(self._explain(run))
+            if run.state == "success":
+                result: dict[str, Any] = self._airflow.result(run, "write")
+                return result
+            time.sleep(POLL_SECONDS)
 
     def _wait_for_dags(self) -> None:
         deadline = time.monotonic() + START_PATIENCE_SECONDS
-        while missing := set(PIPELINE) - self._airflow.dag_ids():
+        while missing := {REFERENCE, *PIPELINE} - self._airflow.dag_ids():
             if errors := self._airflow.import_errors():
                 raise DemoError("Airflow cannot import a DAG file:\n  " + "\n  ".join(errors))
             if time.monotonic() > deadline:
@@ -169,7 +180,7 @@ class _Demo:
                     "see the dag-processor's log (`make status` names the folder)"
                 )
             time.sleep(POLL_SECONDS)
-        for dag_id in PIPELINE:
+        for dag_id in (REFERENCE, *PIPELINE):
             self._airflow.unpause(dag_id)
 
     def _backfill(self) -> None:

@@ -20,6 +20,7 @@ EXPECTED = PIPELINES | {
     "account_gpu_hours",
     "check_platform",
     "erase_household",
+    "ingest_reference",
     "maintain_lake",
     "preflight_backfill",
     "record_audit",

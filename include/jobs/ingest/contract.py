@@ -134,13 +134,31 @@ class Field:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """Values of a field stand in a column of another table, for at least the share `mostly` of an interval's rows."""
+
+    field: str
+    table: str
+    column: str
+    mostly: float
+
+    @classmethod
+    def from_yaml(cls, item: Mapping[str, Any]) -> Self:
+        """Read a reference."""
+        _only(item, {"field", "table", "column", "mostly"}, "a reference")
+        if not 0 < item["mostly"] <= 1:
+            raise ValueError(f"mostly of the reference of {item['field']} is a share above 0, at most 1")
+        return cls(item["field"], item["table"], item["column"], float(item["mostly"]))
+
+
 @dataclass(frozen=True)
 class Contract:
     """What a good record is.
 
     Records of earlier versions are good too, as far as the bounds of the version's field reach: what a version adds is
-    optional (see `evolution`). `unique` are fields whose values are unique within an interval, and `suite` the rest of
-    what an interval must look like as a whole.
+    optional (see `evolution`). `unique` are fields whose values are unique within an interval, `references` fields
+    whose values stand in another table, and `suite` the rest of what an interval must look like as a whole.
     """
 
     name: str
@@ -150,6 +168,7 @@ class Contract:
     max_bytes: int
     fields: tuple[Field, ...]
     unique: tuple[str, ...] = dataclass_field(default=(), compare=False)
+    references: tuple[Reference, ...] = dataclass_field(default=(), compare=False)
     suite: Mapping[str, Any] = dataclass_field(default_factory=dict, compare=False)
 
     @classmethod
@@ -162,11 +181,12 @@ class Contract:
         path = directory / f"{name}.yaml"
         try:
             data = yaml.safe_load(path.read_text(encoding="utf-8"))
-            _only(data, {*_REQUIRED, "unique", "suite"}, "the contract")
+            _only(data, {*_REQUIRED, "unique", "references", "suite"}, "the contract")
             contract = cls(
                 **{key: data[key] for key in _REQUIRED if key != "fields"},
                 fields=tuple(Field.from_yaml(item) for item in data["fields"]),
                 unique=tuple(data.get("unique", ())),
+                references=tuple(Reference.from_yaml(item) for item in data.get("references", ())),
                 suite=data.get("suite", {}),
             )
             contract._consistent(path.stem)
@@ -182,8 +202,9 @@ class Contract:
         required = {field.name for field in self.fields if not field.optional}
         if lost := {self.version_field, self.key_field} - required:
             raise ValueError(f"{', '.join(sorted(lost))} must be a field, and not an optional one")
-        if unknown := set(self.unique) - set(self.names):
-            raise ValueError(f"unique names no field: {', '.join(sorted(unknown))}")
+        for key, named in (("unique", self.unique), ("references", [item.field for item in self.references])):
+            if unknown := set(named) - set(self.names):
+                raise ValueError(f"{key} names no field: {', '.join(sorted(unknown))}")
         if self.version not in self.versions:
             raise ValueError(f"the bounds of {self.version_field} leave out version {self.version}")
 

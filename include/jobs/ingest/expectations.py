@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, Self
 
-from include.jobs.ingest.contract import Contract, ContractError
+from include.jobs.ingest.contract import Contract, ContractError, Reference
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,11 +53,16 @@ class Judgement:
 
 @dataclass(frozen=True, slots=True)
 class Suite:
-    """A suite: expectations as data, with `$name` where a value of the interval goes."""
+    """A suite: expectations as data, with `$name` where a value of the interval goes.
+
+    Each of `references` has an expectation on a column of its own, `referring(reference)`, which is true where the
+    value stands in the other table: the rows that are judged must have these columns too.
+    """
 
     name: str
     sample_rows: int
     expectations: tuple[dict[str, Any], ...]
+    references: tuple[Reference, ...] = ()
 
     @classmethod
     def of(cls, contract: Contract) -> Self:
@@ -69,7 +74,14 @@ class Suite:
         try:
             own = [{"type": item["type"], "kwargs": dict(item["kwargs"])} for item in contract.suite["expectations"]]
             unique = [_expect("expect_column_values_to_be_unique", column=name) for name in contract.unique]
-            return cls(contract.name, int(contract.suite["sample_rows"]), (*unique, *_OF_EVERY_TOPIC, *own))
+            known = [
+                _expect(
+                    "expect_column_values_to_be_in_set", column=referring(item), value_set=[True], mostly=item.mostly
+                )
+                for item in contract.references
+            ]
+            expectations = (*unique, *known, *_OF_EVERY_TOPIC, *own)
+            return cls(contract.name, int(contract.suite["sample_rows"]), expectations, contract.references)
         except (KeyError, TypeError, ValueError) as error:
             raise ContractError(
                 f"the suite of contract {contract.name} cannot be used: {type(error).__name__}: {error}"
@@ -77,12 +89,12 @@ class Suite:
 
     @property
     def columns(self) -> list[str]:
-        """The columns that the suite looks at, sorted."""
-        found: set[str] = set()
+        """The table's columns that the suite looks at, sorted."""
+        found = {reference.field for reference in self.references}
         for item in self.expectations:
             kwargs = item["kwargs"]
             found.update(kwargs.get("column_list", ()), (kwargs[key] for key in _NAMING_COLUMNS if key in kwargs))
-        return sorted(found)
+        return sorted(found - {referring(reference) for reference in self.references})
 
     def judge(self, rows: "pd.DataFrame", values: Mapping[str, Any]) -> Judgement:
         """Judge rows; `values` fill the suite's `$name`s.
@@ -114,6 +126,11 @@ class Suite:
             result.result = _plain(result.result)
         page: str = view.render(ValidationResultsPageRenderer().render(outcome))
         return Judgement([_entry(result.to_json_dict()) for result in outcome.results], page)
+
+
+def referring(reference: Reference) -> str:
+    """The column that tells whether a reference leads somewhere; a person reads it in the page."""
+    return f"{reference.field} in {reference.table}"
 
 
 @cache

@@ -44,7 +44,7 @@ def write_reference(catalog: SqlCatalog) -> dict[str, Any]:
 def _replace(catalog: SqlCatalog, spec: TableSpec, source: str) -> dict[str, int | None]:
     table = ensure_table(catalog, spec)
     schema = spec.arrow_schema
-    data = pq.read_table(_folder() / f"{source}.parquet", columns=schema.names)
+    data = pq.read_table(reference_file(source), columns=schema.names)
     rows = pa.table([data[item.name].cast(item.type) for item in schema], schema=schema)
     if HOUSEHOLD in schema.names and (erased := Erased.load(catalog)):
         rows = rows.filter(pc.invert(erased.rows(rows[HOUSEHOLD].combine_chunks())))
@@ -53,11 +53,16 @@ def _replace(catalog: SqlCatalog, spec: TableSpec, source: str) -> dict[str, int
     return {"rows": rows.num_rows, "snapshot_id": snapshot.snapshot_id if snapshot else None}
 
 
-def _folder() -> Path:
+def reference_file(source: str) -> Path:
+    """The Parquet file of a table of the data package, for instance `products`.
+
+    Raises:
+        SourceMissingError: the data package is not in the image.
+    """
     # Found, not imported: the package's import pulls in pandas, and only its Parquet files are needed.
     spec = importlib.util.find_spec(_PACKAGE)
     if spec is None or spec.origin is None:
         raise SourceMissingError(
             f"package {_PACKAGE} is not in this environment: build the image from its requirements.lock"
         )
-    return Path(spec.origin).parent / "data"
+    return Path(spec.origin).parent / "data" / f"{source}.parquet"

@@ -14,7 +14,8 @@ from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.table import Table
 from pyiceberg.table.refs import MAIN_BRANCH
 
-from include.jobs.ingest.expectations import Judgement, Suite
+from include.jobs.ingest.contract import Reference
+from include.jobs.ingest.expectations import Judgement, Suite, referring
 from include.jobs.ingest.publish import (
     IntervalNotStagedError,
     held,
@@ -53,6 +54,7 @@ def validate(catalog: SqlCatalog, tables: EventTables, interval: Interval, suite
 
     Raises:
         IntervalNotStagedError: it is neither staged nor closed.
+        LakeError: a table that its fields refer to does not exist.
         LedgerMismatchError: rows in the tables are not as many as recorded.
         StagedAgainError: another run has staged it anew while it was judged.
     """
@@ -71,6 +73,8 @@ def validate(catalog: SqlCatalog, tables: EventTables, interval: Interval, suite
     judged = 0
     if record.counts.accepted:
         rows = _rows(events, branch, record, suite)
+        for reference in suite.references:
+            rows[referring(reference)] = rows[reference.field].isin(_known(catalog, reference))
         judged = len(rows)
         judgement = suite.judge(rows, {"start": interval.start, "end": interval.end})
     failed = [{"interval": str(interval), **entry} for entry in judgement.entries if not entry["success"]]
@@ -147,6 +151,12 @@ def _rows(events: Table, branch: str, record: IntervalRecord, suite: Suite) -> "
     log.info("judging a sample of about %d of %d rows", suite.sample_rows, record.counts.accepted)
     kept = [batch.filter(_sampled(batch, fraction)) for batch in scan.to_arrow_batch_reader()]
     return pa.Table.from_batches(kept).to_pandas()
+
+
+def _known(catalog: SqlCatalog, reference: Reference) -> "pd.Series[Any]":
+    """All values that a reference may have."""
+    scan = load_table(catalog, reference.table).scan(selected_fields=(reference.column,))
+    return scan.to_arrow()[reference.column].to_pandas()
 
 
 def _sampled(batch: pa.RecordBatch, fraction: float) -> pa.Array:

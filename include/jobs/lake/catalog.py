@@ -64,8 +64,8 @@ def load_table(catalog: SqlCatalog, identifier: str) -> Table:
         return catalog.load_table(identifier)
     except NoSuchTableError as error:
         raise LakeError(
-            f"table {identifier} is not in the lake: run the job that makes it first "
-            "(sales and reference: ingest; features: features)"
+            f"table {identifier} is not in the lake: run the DAG that makes it first "
+            "(reference: ingest_reference; sales: ingest_transactions; features: build_features)"
         ) from error
 
 

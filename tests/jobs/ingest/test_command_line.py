@@ -64,6 +64,7 @@ def test_an_interval_is_ingested_and_judged(
     assert early.returncode == EXIT_TRY_LATER
     assert "IntervalOpenError" in early.stderr
 
+    assert call("reference", **platform).returncode == 0
     judged = call("validate", *BOUNDS, **platform)
     assert judged.returncode == 1, judged.stderr
     assert "ExpectationsFailedError" in judged.stderr, judged.stderr
@@ -103,6 +104,7 @@ def test_days_are_staged_discarded_mended_and_published(
         found: dict[str, Any] = json.loads((tmp_path / "return.json").read_text())
         return found
 
+    assert result("reference")["tables"]["reference.products"]["rows"] == 92_331
     staged = result("interval", "--topic", topic, *days)
     assert (staged["read"], staged["accepted"], staged["intervals"]) == (49, 48, 2)
     assert result("discard", *second) == {"discarded": True}

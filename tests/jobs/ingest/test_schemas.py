@@ -14,6 +14,7 @@ from pyiceberg.catalog.sql import SqlCatalog
 from include.jobs.ingest.contract import CONTRACTS_DIR, BrokenRecordError, Contract, ContractError
 from include.jobs.ingest.expectations import Suite
 from include.jobs.ingest.interval import Request, ingest
+from include.jobs.ingest.reference import write_reference
 from include.jobs.ingest.schemas import event_tables, json_schema
 from include.jobs.ingest.topic import Topic
 from include.jobs.ingest.validate import validate
@@ -81,6 +82,8 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     ({"keyfield": "x"}, "the contract has unknown keys: keyfield"),
     ({"key_field": "nobody"}, "nobody must be a field, and not an optional one"),
     ({"unique": ["nobody"]}, "unique names no field: nobody"),
+    ({"references": [{"field": "x", "table": "a.b", "column": "c", "mostly": 1}]}, "references names no field: x"),
+    ({"references": [{"field": "x", "table": "a.b", "column": "c", "mostly": 2}]}, "mostly of the reference of x"),
     ({"fields": "+{name: a, type: integer, minimum: 0, maximum: 9999999999, bits: 32}"}, "do not fit 32 bits"),
     ({"fields": "+{name: a, type: integer, minimum: 0, max: 1}"}, "field a has unknown keys: max"),
     ({"fields": "+{name: a, type: json, minimum: 0, maximum: 1}"}, "unknown keys|is not integer, number"),
@@ -119,6 +122,7 @@ def test_a_stream_of_the_shop_is_ingested_and_published(
     for reason in BROKEN_KINDS.values():
         reasons[reason] = reasons.get(reason, 0) + 2
     assert result["reasons"] == dict(sorted(reasons.items()))
+    write_reference(catalog)
     judged = validate(catalog, tables, interval, Suite.of(contract))
     assert judged["failed_expectations"] == []
     table = catalog.load_table(tables.events.identifier).scan().to_arrow()

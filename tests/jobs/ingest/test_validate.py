@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 
+import pyarrow.parquet as pq
 import pytest
 from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.table.refs import MAIN_BRANCH
@@ -11,9 +12,10 @@ from pyiceberg.table.refs import MAIN_BRANCH
 from include.jobs.ingest.contract import ContractError
 from include.jobs.ingest.expectations import Suite
 from include.jobs.ingest.publish import IntervalNotStagedError, LedgerMismatchError
-from include.jobs.ingest.reference import write_reference
+from include.jobs.ingest.reference import reference_file, write_reference
 from include.jobs.ingest.validate import explain, validate
 from include.jobs.lake.commits import replace_interval
+from include.jobs.lake.errors import LakeError
 from include.jobs.lake.ledger import Interval
 from include.jobs.lake.tables import HOUSEHOLDS, PRODUCTS
 from tests.jobs.ingest.broker import Broker, at, record
@@ -82,6 +84,33 @@ def test_an_empty_interval_passes_and_an_open_one_is_refused(
         IntervalNotStagedError, match="is neither staged nor closed: run the ingest of these boundaries first"
     ):
         validate(catalog, SALES, Interval(at(10), at(20)), SUITE)
+
+
+@pytest.mark.filterwarnings("ignore:Delete operation did not match")
+def test_values_that_stand_in_no_other_table_are_told(
+    catalog: SqlCatalog, broker: Broker, topic_name: Callable[..., str]
+) -> None:
+    topic, suite = topic_name(1), Suite.of(CONTRACT)
+    assert [(reference.field, reference.table) for reference in suite.references] == [
+        ("product_id", "reference.products")
+    ]
+    products = pq.read_table(reference_file("products"), columns=["product_id"])["product_id"].to_pylist()
+    known = [record(hour / 10, hour, sales_value=1 + hour % 10, product_id=int(products[hour])) for hour in range(99)]
+    strange = [record(hour / 10, hour, sales_value=2, product_id=999_999_999) for hour in range(100, 103)]
+    broker.send(topic, [(0, 1, message) for message in (*known, strange[0])])
+    broker.send(topic, [(0, 11, message) for message in strange])
+    stage(catalog, broker, topic, 0)
+    with pytest.raises(
+        LakeError, match=r"table reference\.products is not in the lake: run the DAG .*ingest_reference"
+    ):
+        validate(catalog, SALES, WANTED, suite)
+    write_reference(catalog)
+    assert validate(catalog, SALES, WANTED, suite)["failed_expectations"] == [], "one in a hundred may be unknown"
+
+    stage(catalog, broker, topic, 1)
+    refused = validate(catalog, SALES, Interval(at(10), at(20)), suite)
+    assert "product_id in reference.products" in {entry["column"] for entry in refused["failed_expectations"]}
+    assert not refused["published"]
 
 
 def test_a_wrong_suite_is_named() -> None:
