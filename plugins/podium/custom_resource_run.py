@@ -74,12 +74,16 @@ class CustomResourceRun:
         :raises WorkTimeoutError: it did not finish in time; it is deleted.
         """
         identity = self._identify(context)
-        record = Collected(context, identity).read()
-        if record is not None and self.hook.read(self.kind, identity.name) is None:
-            self.operator.log.info("Try %d has collected the result; its log is there", record.attempt)
-            return record.result
         try:
-            current = self._find_or_apply(identity, build)
+            self._end_earlier_epochs(identity)
+            current = self._adoptable(identity.name)
+            if current is None:
+                # Asked after the object: an attempt beside this one notes the result before it deletes the object.
+                record = Collected(context, identity).read()
+                if record is not None:
+                    self.operator.log.info("Try %d has collected the result; its log is there", record.attempt)
+                    return record.result
+                current = self._apply(identity, build)
             if self.deferrable and not self.kind.judge(current).phase.is_final:
                 self.operator.defer(trigger=self._trigger(current), method_name="resume")
             # Also what is over already, for its log.
@@ -131,11 +135,7 @@ class CustomResourceRun:
         self.operator.log.info("Deleting %s %s/%s", self.kind.name, self.namespace, self.identity.name)
         self.hook.delete(self.kind, self.identity.name)
 
-    def _find_or_apply(self, identity: Identity, build: Callable[[Identity], Object]) -> Object:
-        self._end_earlier_epochs(identity)
-        current = self._adoptable(identity.name)
-        if current is not None:
-            return current
+    def _apply(self, identity: Identity, build: Callable[[Identity], Object]) -> Object:
         manifest = build(identity)
         labels, annotations = marks(self._ti)
         manifest["metadata"].setdefault("labels", {}).update(identity.labels | labels)

@@ -10,6 +10,7 @@ from importlib import import_module
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
 from airflow.sdk import BaseOperator
 from airflow.sdk.bases.operator import ExecutorSafeguard
 from airflow.sdk.exceptions import TaskDeferred
@@ -135,3 +136,15 @@ def call_with(operator: BaseOperator, context: Any) -> Any:
         return operator.execute(context)
 
     return copy_context().run(inside)
+
+
+def before_looking(monkeypatch: pytest.MonkeyPatch, reader: type, happens: Callable[[], object]) -> None:
+    """Have something happen just before the next look at the work in the cluster, by `reader.read`."""
+    read = reader.read  # type: ignore[attr-defined]
+
+    def first(*arguments: Any) -> Any:
+        monkeypatch.setattr(reader, "read", read)
+        happens()
+        return read(*arguments)
+
+    monkeypatch.setattr(reader, "read", first)

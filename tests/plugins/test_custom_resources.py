@@ -7,13 +7,14 @@ import pytest
 from airflow.sdk.exceptions import TaskDeferred
 from podium.custom_resource_run import Cleanup
 from podium.errors import NodePoolTooSmallError, WorkFailedError, WorkTimeoutError
+from podium.hooks.custom_resource import CustomResourceHook
 from podium.identity import Identity
 from podium.kinds import MPI_JOB, SPARK_APPLICATION, Kind
 from podium.pod_parts import GRACE_S
 from podium.results import NoResultError
 
 from tests.plugins.cluster import RACK, Platform, wait_for
-from tests.plugins.harness import Ti, begin, call, finish, fire, run, trigger_of
+from tests.plugins.harness import Ti, before_looking, begin, call, finish, fire, run, trigger_of
 
 Make = Callable[..., Any]
 
@@ -175,6 +176,22 @@ def test_work_that_ended_unwatched_is_collected_not_run_again(
     uid = objects(platform, kind)[obj]["metadata"]["uid"]
     assert begin(lambda: make("good"), ti.retried()) == ({"did": "good"} if make is spark else {"hosts": 2})
     assert objects(platform, kind)[obj]["metadata"]["uid"] == uid
+
+
+@BOTH
+def test_work_that_another_attempt_collects_in_this_moment_is_not_run_again(
+    platform: Platform, name: str, make: Make, kind: Kind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ti = Ti("work", run_id=name)
+    first = begin(lambda: make("good", cleanup=Cleanup.DELETE_ON_SUCCESS), ti)
+    before_looking(
+        monkeypatch,
+        CustomResourceHook,
+        lambda: finish(lambda: make("good", cleanup=Cleanup.DELETE_ON_SUCCESS), ti, first),
+    )
+    expected = {"did": "good"} if make is spark else {"hosts": 2}
+    assert begin(lambda: make("good", cleanup=Cleanup.DELETE_ON_SUCCESS), ti.retried()) == expected
+    assert Identity.of(ti, 1).name not in objects(platform, kind)
 
 
 @BOTH

@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 from airflow.sdk.exceptions import TaskDeferred
 from podium.errors import GateRefusedError, NodePoolTooSmallError, UnknownImageError, WorkFailedError, WorkTimeoutError
+from podium.hooks.pods import Pods
 from podium.identity import Identity
 
 from tests.plugins.cluster import Platform, wait_for
-from tests.plugins.harness import Ti, begin, finish, run
+from tests.plugins.harness import Ti, before_looking, begin, finish, run
 
 
 def operator(code: str, **arguments: Any) -> Any:
@@ -190,6 +191,19 @@ def test_a_pod_that_succeeded_unwatched_is_not_run_again(
     wait_for(base_ended, "the pod to end unwatched")
     assert platform.pods()[pod]["metadata"]["uid"] == uid
     assert begin(lambda: operator(code), first.retried()) == pod
+
+
+def test_a_pod_whose_result_another_attempt_collects_in_this_moment_is_not_run_again(
+    platform: Platform, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("podium.operators.pod.PATIENCE_S", 1)
+    code = f"import time; time.sleep(3); {leave('time.monotonic_ns()')}"
+    ti = Ti("work", run_id=name)
+    deferred, results = begin(lambda: operator(code), ti), []
+    before_looking(monkeypatch, Pods, lambda: results.append(finish(lambda: operator(code), ti, deferred)))
+    # Another pod would be waited for deferred.
+    assert [begin(lambda: operator(code), ti.retried())] == results
+    assert Identity.of(ti, 1).name not in platform.pods()
 
 
 def test_a_failed_attempt_makes_room_for_the_next(platform: Platform, name: str) -> None:

@@ -47,6 +47,14 @@ PATIENCE_S: Final = 20
 SIDECAR_WITHIN_S: Final = 120
 
 
+class _AlreadyCollectedError(Exception):
+    """There is no pod because an attempt has collected its result and deleted it."""
+
+    def __init__(self, record: Record) -> None:
+        super().__init__()
+        self.record = record
+
+
 class PodiumPodOperator(KubernetesPodOperator):
     """Runs one image of the settings in one pod and returns the JSON it leaves behind.
 
@@ -151,12 +159,12 @@ class PodiumPodOperator(KubernetesPodOperator):
         :raises WorkFailedError: the pod failed or is gone.
         :raises WorkTimeoutError: it did not finish, or start, in time; it is deleted.
         """
-        identity = self._identify(context)
-        if self._record is not None and self._pods.read(identity.name) is None:
-            self.log.info("Try %d has collected the result; its log is there", self._record.attempt)
-            return self._collect(context, self._record.result)
+        self._identify(context)
         try:
             self.execute_async(context)
+        except _AlreadyCollectedError as collected:
+            self.log.info("Try %d has collected the result; its log is there", collected.record.attempt)
+            return self._collect(context, collected.record.result)
         except AirflowTaskTimeout:
             self._end("timeout", "")
         # The provider drops the result of a pod that is done before it is deferred.
@@ -219,6 +227,11 @@ class PodiumPodOperator(KubernetesPodOperator):
         """
         self._end_earlier_epochs()
         existing = self._pods.read(pod_request_obj.metadata.name)
+        if self._collected is not None and self._record is None:
+            # Asked again after the pod: an attempt beside this one notes the result before it deletes the pod.
+            self._record = self._collected.read()
+        if existing is None and self._record is not None:
+            raise _AlreadyCollectedError(self._record)
         if existing is not None:
             if self._record is not None or self._is_joinable(existing):
                 self.log.info("Joining pod %s (%s)", existing.metadata.name, existing.status.phase)
