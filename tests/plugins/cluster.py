@@ -39,12 +39,15 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def wait_for(holds: Callable[[], bool], what: str, seconds: float = 60) -> None:
-    """Wait for a condition that no event announces."""
+def wait_for(holds: Callable[[], bool], what: str, seconds: float = 60, every: float = 0.05) -> None:
+    """Wait for a condition that no event announces.
+
+    :param every: seconds between two looks; what is dear to ask for is asked for less often.
+    """
     end = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < end, f"waited {seconds:.0f} s in vain for {what}"
-        time.sleep(0.05)
+        time.sleep(every)
 
 
 @dataclass

@@ -29,6 +29,8 @@ KINDS = {"spark": SPARK_APPLICATION, "mpi": MPI_JOB}
 PATIENCE_S = 240
 FURTHER_S = 20
 GONE_S = 60
+# Airflow's API server has its tasks to answer too.
+POLL_S = 0.5
 
 
 @dataclass
@@ -43,6 +45,7 @@ class Attempt:
     seconds: float = 0.0
     tries: int = 0
     problems: list[str] = field(default_factory=list)
+    logs: list[list[str]] = field(default_factory=list, repr=False)
 
     @property
     def run_id(self) -> str:
@@ -54,8 +57,8 @@ class Attempt:
         return Identity(self.cell.dag_id, self.run_id, "work").name
 
     def record(self) -> dict[str, Any]:
-        """What became of it, for the report."""
-        kept = ("repetition", "seconds", "tries", "problems")
+        """What became of it, for the report; where there was a problem, with the logs of all tries."""
+        kept = ("repetition", "seconds", "tries", "problems", *(["logs"] if self.problems else []))
         return {"cell": str(self.cell)} | {name: getattr(self, name) for name in kept}
 
     def open_gate(self) -> None:
@@ -123,7 +126,8 @@ class Matrix:
         for attempt in attempts:
             try:
                 left = max(end - time.monotonic(), 1)
-                wait_for(partial(self._in_phase, attempt), f"{attempt.run_id} to be {attempt.cell.phase}", left)
+                what = f"{attempt.run_id} to be {attempt.cell.phase}"
+                wait_for(partial(self._in_phase, attempt), what, left, POLL_S)
                 attempt.tries = self.airflow.task(attempt.cell.dag_id, attempt.run_id)["try_number"]
                 struck.append(attempt)
             except AssertionError as error:
@@ -179,6 +183,7 @@ class Matrix:
                 lambda: self.airflow.state(cell.dag_id, attempt.run_id) in ("success", "failed"),
                 f"the end of {attempt.run_id}",
                 max(end - time.monotonic(), 1),
+                POLL_S,
             )
         except AssertionError as error:
             attempt.problems.append(str(error))
@@ -188,7 +193,9 @@ class Matrix:
         cell, said = attempt.cell, attempt.problems.append
         task = self.airflow.task(cell.dag_id, attempt.run_id)
         attempt.tries = task["try_number"]
-        logs = [self.airflow.log(cell.dag_id, attempt.run_id, number + 1) for number in range(attempt.tries)]
+        logs = attempt.logs = [
+            self.airflow.log(cell.dag_id, attempt.run_id, number + 1) for number in range(attempt.tries)
+        ]
         if task["state"] != "success":
             said(f"it ended as {task['state']}; its last log:\n" + "\n".join(logs[-1][-30:]))
             return
@@ -211,7 +218,7 @@ class Matrix:
             missing = sorted(set(whole) - set(last))
             said(f"the log lacks {len(missing)} of {len(whole)} lines: {missing[:10]}")
         try:
-            wait_for(lambda: not self._left(attempt), "nothing to be left", GONE_S)
+            wait_for(lambda: not self._left(attempt), "nothing to be left", GONE_S, POLL_S)
         except AssertionError:
             said(f"left over: {self._left(attempt)}")
 
@@ -271,7 +278,7 @@ class Matrix:
         end = self._patience(attempts)
         for attempt in attempts:
             left = max(end - time.monotonic(), 1)
-            wait_for(partial(self._is_taken_up, attempt), f"another try of {attempt.run_id}", left)
+            wait_for(partial(self._is_taken_up, attempt), f"another try of {attempt.run_id}", left, POLL_S)
 
     def _is_taken_up(self, attempt: Attempt) -> bool:
         task = self.airflow.task(attempt.cell.dag_id, attempt.run_id)
