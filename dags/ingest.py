@@ -26,7 +26,9 @@ On the schedule of `ingest.topics.{name}` in `include/config`, once an interval 
 date; the run takes the last interval that is over by then. With `unit: day` a run of several days does them in one pod,
 one commit a day: each day is judged, published and replaced for itself. With `batches: <topic>` a message
 `{{"start": "…", "end": "…"}}` on that topic starts the ingest of this interval at once, what is no such message goes to
-`<topic>.dlq`; the boundaries must be those of the schedule.
+`<topic>.dlq`; the boundaries must be those of the schedule. With `asset_partitions: day` (or `hour`) each day that is
+closed is also an event of the asset `{topic.table}.partitions` with its start as partition key, for DAGs that run a
+partition at a time (`PartitionedAssetTimetable`).
 
 ### Backfill
 First `preflight_backfill`, which tells what would change; its page has the whole course. Then
@@ -91,6 +93,11 @@ for name, topic in settings().ingest.topics.items():
             cpu="1",
             memory="2Gi",
         )
-        announce = AnnounceIntervalOperator(task_id="announce", asset=events_of(topic.table), counted_by="ingest")
+        announce = AnnounceIntervalOperator(
+            task_id="announce",
+            asset=events_of(topic.table),
+            counted_by="ingest",
+            partitions=topic.asset_partitions,
+        )
 
         ingest >> validate >> announce

@@ -27,6 +27,10 @@ class IngestTopic(Section):
     unit: Literal["run", "day"] = Field(
         default="run", description="what is ingested, judged and replaced as one: a run's whole interval, or each day"
     )
+    asset_partitions: Literal["day", "hour"] | None = Field(
+        default=None,
+        description="announce each day or hour that is closed as a partition of the asset <table>.partitions",
+    )
     start_date: dt.date
     end_date: dt.date | None = None
     max_active_runs: int = Field(ge=1)

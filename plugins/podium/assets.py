@@ -17,6 +17,16 @@ def events_of(table: str) -> Asset:
     return Asset(name=table, uri=f"x-lake://{table.replace('.', '/')}", group="lake")
 
 
+def partitions_of(table: str) -> Asset:
+    """Days or hours of a topic that an ingest has closed, an event of the asset for each.
+
+    Its own asset, since Airflow starts no DAG without partitions by an event that has a partition key.
+
+    :param table: where the accepted events go, `<namespace>.<name>`.
+    """
+    return Asset(name=f"{table}.partitions", uri=f"x-lake://{table.replace('.', '/')}/partitions", group="lake")
+
+
 # Accepted sales events.
 SALES = events_of("sales.transactions")
 

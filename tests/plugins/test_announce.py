@@ -3,11 +3,20 @@ import itertools
 import json
 from types import SimpleNamespace
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from airflow.sdk.exceptions import AirflowSkipException
-from podium.assets import SALES
-from podium.operators.announce import STATE_KEY, AnnounceIntervalOperator, Others, Verdict, judge, sort_others
+from podium.assets import SALES, partitions_of
+from podium.operators.announce import (
+    STATE_KEY,
+    AnnounceIntervalOperator,
+    Others,
+    Verdict,
+    judge,
+    partition_keys,
+    sort_others,
+)
 
 from tests.plugins.harness import call_with
 
@@ -81,8 +90,9 @@ class Store:
 class Board:
     """The runs of one DAG, as the server would show them."""
 
-    def __init__(self, months: int, run_type: str = "backfill") -> None:
-        self.store = Store()
+    def __init__(self, months: int, run_type: str = "backfill", grain: Any = None) -> None:
+        self.store, self.grain = Store(), grain
+        self.partitions: list[str] = []
         prefix = "backfill__" if run_type == "backfill" else "scheduled__"
         self.runs = [f"{prefix}{month:02d}" for month in range(1, months + 1)]
         self.states: dict[str, dict[str, str | None]] = {run: {TASK: None} for run in self.runs}
@@ -109,13 +119,14 @@ class Board:
             get_dr_count=lambda dag_id, run_ids, states: len(self.alive & set(run_ids)),
         )
         accessor = SimpleNamespace(extra=None)
+        partitioned = SimpleNamespace(add_partitions=self.partitions.extend)
         context: Any = {
             "ti": ti,
             "dag_run": dag_run,
             "asset_state_store": {SALES: self.store},
-            "outlet_events": {SALES: accessor},
+            "outlet_events": {SALES: accessor, partitions_of(SALES.name): partitioned},
         }
-        operator = AnnounceIntervalOperator(task_id=TASK, asset=SALES, counted_by="ingest")
+        operator = AnnounceIntervalOperator(task_id=TASK, asset=SALES, counted_by="ingest", partitions=self.grain)
         try:
             call_with(operator, context)
         except AirflowSkipException:
@@ -185,3 +196,38 @@ def test_after_the_failed_month_is_mended_all_are_announced() -> None:
     extra = board.announce(board.runs[1])
     assert extra is not None
     assert len(extra["intervals"]) == 3
+
+
+SHOP = ZoneInfo("America/New_York")
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "grain", "keys"),
+    [
+        # Days by the shop's clocks, though the bounds are told in UTC; one of 23 hours among them.
+        ("2017-03-11T05:00:00+00:00", "2017-03-14T04:00:00+00:00", "day", ["03-11T00", "03-12T00", "03-13T00"]),
+        ("2017-11-04T04:00:00+00:00", "2017-11-06T05:00:00+00:00", "day", ["11-04T00", "11-05T00"]),
+        # What is not whole is none.
+        ("2017-01-01T06:00:00+00:00", "2017-01-03T04:59:00+00:00", "day", []),
+        ("2017-01-01T05:30:00+00:00", "2017-01-01T08:10:00+00:00", "hour", ["01-01T01", "01-01T02"]),
+        # The clocks leave out two o'clock in spring, and show one o'clock twice in autumn.
+        ("2017-03-12T06:00:00+00:00", "2017-03-12T08:00:00+00:00", "hour", ["03-12T01", "03-12T03"]),
+        ("2017-11-05T05:00:00+00:00", "2017-11-05T07:00:00+00:00", "hour", ["11-05T01"]),
+        ("2017-11-05T04:00:00+00:00", "2017-11-05T05:00:00+00:00", "hour", ["11-05T00"]),
+    ],
+)
+def test_partitions_are_whole_days_or_hours_of_the_shop(start: str, end: str, grain: Any, keys: list[str]) -> None:
+    assert partition_keys({start: [end, 0]}, grain, SHOP) == [f"2017-{key}:00:00" for key in keys]
+
+
+def test_the_event_of_a_backfill_names_the_partitions_of_all_its_runs() -> None:
+    board = Board(2, grain="day")
+    assert board.announce(board.runs[0]) is None
+    assert board.partitions == []
+    board.announce(board.runs[1])
+    assert len(board.partitions) == len(set(board.partitions)) == 2 * 27, "UTC midnights lie within the shop's days"
+    assert board.partitions[0] == "2017-01-01T00:00:00"
+
+
+def test_a_topic_whose_partitions_nobody_wants_has_one_outlet() -> None:
+    assert AnnounceIntervalOperator(task_id=TASK, asset=SALES, counted_by="ingest").outlets == [SALES]

@@ -8,11 +8,14 @@ import datetime as dt
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
+from zoneinfo import ZoneInfo
 
 from airflow.sdk import Asset, BaseOperator
 from airflow.sdk.exceptions import AirflowSkipException
 
+from podium.assets import partitions_of
+from podium.platform import settings
 from podium.templates import intervals_of
 
 if TYPE_CHECKING:
@@ -23,6 +26,9 @@ BACKFILL_PREFIX: Final = "backfill__"
 STATE_KEY: Final = "podium.announced"
 ENDED_BADLY: Final = frozenset({"failed", "upstream_failed"})
 ENDED: Final = ENDED_BADLY | {"success", "skipped", "removed"}
+
+# What Airflow's partition mappers and timetables read and write by default.
+PARTITION_KEY: Final = "%Y-%m-%dT%H:%M:%S"
 
 # Start -> [end, rows]; a list, since the state store keeps JSON.
 Intervals = dict[str, Any]
@@ -92,6 +98,32 @@ def own_intervals(intervals: Sequence[tuple[str, str]], result: Mapping[str, Any
     return found
 
 
+def partition_keys(intervals: Intervals, grain: Literal["day", "hour"], zone: ZoneInfo) -> list[str]:
+    """The days or hours that lie wholly in intervals, as keys of partitions: their starts by the clocks of `zone`.
+
+    The hour that the clocks repeat in autumn is one partition.
+
+    :param intervals: start -> [end, rows].
+    """
+    keys: set[str] = set()
+    for start, (end, _) in intervals.items():
+        first, last = (dt.datetime.fromisoformat(moment).astimezone(zone) for moment in (start, end))
+        begin = first.replace(minute=0, second=0, microsecond=0, **({"hour": 0} if grain == "day" else {}))
+        # Compared in UTC: in one zone Python compares what the clocks show, which they may show twice.
+        while (after := _next(begin, grain)).astimezone(dt.UTC) <= last.astimezone(dt.UTC):
+            if begin.astimezone(dt.UTC) >= first.astimezone(dt.UTC):
+                keys.add(begin.strftime(PARTITION_KEY))
+            begin = after
+    return sorted(keys)
+
+
+def _next(begin: dt.datetime, grain: Literal["day", "hour"]) -> dt.datetime:
+    if grain == "day":
+        # By the calendar: a day may have 23 or 25 hours.
+        return begin + dt.timedelta(days=1)
+    return (begin.astimezone(dt.UTC) + dt.timedelta(hours=1)).astimezone(begin.tzinfo)
+
+
 class AnnounceIntervalOperator(BaseOperator):
     """Emits the event of an asset for one interval, or for all intervals of a backfill at its end.
 
@@ -104,12 +136,19 @@ class AnnounceIntervalOperator(BaseOperator):
 
     :param asset: what is announced.
     :param counted_by: the task whose result holds `accepted`, the rows of the interval.
+    :param partitions: announce the days or hours of these intervals too, each as a partition of `partitions_of` the
+        asset's table; default: none.
     """
 
-    def __init__(self, *, asset: Asset, counted_by: str, **kwargs: Any) -> None:
-        super().__init__(outlets=[asset], max_active_tis_per_dag=1, **kwargs)
+    def __init__(
+        self, *, asset: Asset, counted_by: str, partitions: Literal["day", "hour"] | None = None, **kwargs: Any
+    ) -> None:
+        self.partitioned = partitions_of(asset.name) if partitions else None
+        outlets = [asset, self.partitioned] if self.partitioned else [asset]
+        super().__init__(outlets=outlets, max_active_tis_per_dag=1, **kwargs)
         self.asset = asset
         self.counted_by = counted_by
+        self.partitions = partitions
 
     def execute(self, context: "Context") -> dict[str, Any]:
         """Emit, or leave it to a later run of the backfill."""
@@ -169,4 +208,7 @@ class AnnounceIntervalOperator(BaseOperator):
             "backfill": backfill,
         }
         context["outlet_events"][self.asset].extra = extra
+        if self.partitioned and self.partitions:
+            keys = partition_keys(intervals, self.partitions, ZoneInfo(settings().ingest.timezone))
+            context["outlet_events"][self.partitioned].add_partitions(keys)
         return extra

@@ -10,9 +10,9 @@ from tests.plugins.cluster import Platform
 from tests.plugins.live.airflow import Airflow, configure, running_airflow
 from tests.plugins.live.matrix.cells import all_cells, selection
 from tests.plugins.live.matrix.run import ATTEMPTS
-from tests.services import services
+from tests.services import kafka, services
 
-__all__ = ["airflow", "services"]
+__all__ = ["airflow", "kafka", "services"]
 
 REPORT = Path("build") / "soak" / "kill_matrix.json"
 
