@@ -108,7 +108,7 @@ def partition_keys(intervals: Intervals, grain: Literal["day", "hour"], zone: Zo
     keys: set[str] = set()
     for start, (end, _) in intervals.items():
         first, last = (dt.datetime.fromisoformat(moment).astimezone(zone) for moment in (start, end))
-        begin = first.replace(minute=0, second=0, microsecond=0, **({"hour": 0} if grain == "day" else {}))
+        begin = first.replace(hour=0 if grain == "day" else first.hour, minute=0, second=0, microsecond=0)
         # Compared in UTC: in one zone Python compares what the clocks show, which they may show twice.
         while (after := _next(begin, grain)).astimezone(dt.UTC) <= last.astimezone(dt.UTC):
             if begin.astimezone(dt.UTC) >= first.astimezone(dt.UTC):
