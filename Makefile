@@ -42,8 +42,8 @@ lint: ## ruff, mypy, import rules, fresh locks
 lock: ## renew the lock files whose requirements have changed
 	$(RUN) lock
 
-bench: ## benchmarks: ratios measured in one run
-	$(RUN) bench
+bench: ## benchmarks: ratios measured in one run (ARGS="features" for one, ARGS="--help" for all names)
+	$(RUN) bench $(ARGS)
 
 test-cluster: ## on a real cluster: KUBECONFIG=FILE; the pipeline too: HOST_ADDRESS=this machine's, as pods see it; OPERATORS=1: see k8s/README.md
 	$(RUN) test $(if $(OPERATORS),tests/pipeline/test_operators.py --operators,tests/devcluster $(if $(HOST_ADDRESS),tests/pipeline)) \

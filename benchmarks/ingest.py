@@ -1,28 +1,39 @@
 """Kafka to a staged Iceberg interval, against bare consumers that throw the same records away.
 
-Intervals of 1, 5 and 20 million events show that speed and memory do not depend on the size. Their events are the
-year's, repeated, in a topic and tables of the benchmark's own, which are removed at the end.
+Intervals of 1, 5 and 20 million events show that speed and memory do not depend on the size; as many processes share
+one as the settings say. Their events are the year's, repeated, in a topic and tables of the benchmark's own.
 """
 
 import datetime as dt
 import itertools
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
+import psutil
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
+from benchmarks import sinks
 from include.config import Settings
 from include.demo.cluster import Cluster
 
+#: The year's events, without the broken records that a demonstration adds.
+SOURCE = "bench.events"
 TOPIC = "bench.transactions"
-SIZES = (1_000_000, 5_000_000, 20_000_000)
+POD = "bench-ingest"
+MILLION = 1_000_000
+#: Millions of events.
+SIZES = (1, 5, 20)
 #: Rounds by size: the smallest one is over in seconds, so that its median is taken.
-ROUNDS = {SIZES[0]: 3}
+ROUNDS = {1: 3}
+#: How often the memory of the pod's processes is looked at.
+SAMPLE_S = 0.2
 BEGIN = dt.datetime(2017, 1, 1, tzinfo=dt.UTC)
 HOUR_MS = 3_600_000
-#: Repeated: as many events of the shop's topic.
+#: Repeated: as many events of the source.
 DISTINCT = 500_000
 #: How the ingest sets librdkafka; by default it looks at a full queue only once a second.
 TUNED: dict[str, str | int | float | bool] = {
@@ -53,46 +64,85 @@ def bare_consumer(
     return read / seconds
 
 
-def measure(settings: Settings, cluster: Cluster) -> dict[str, float]:
+def measure(settings: Settings, cluster: Cluster, sizes: Sequence[int] = SIZES) -> dict[str, float]:
     """Median records a second of the ingest and of bare consumers over one interval, in turn, and their ratios.
 
-    The shop's topic must hold the year's events. `ratio` is to a consumer with librdkafka's defaults,
-    `ratio_same_settings` to one that is set as the ingest's is.
+    The topic `SOURCE` must hold the year's events. `ratio` is to a consumer with librdkafka's defaults,
+    `ratio_same_settings` to one that is set as the ingest's is; `times_provider_operator` to what Airflow's provider
+    has for the same purpose. Memory is that of all processes of the pod: `peak_memory_mb` the sum of what each resided
+    in at its peak, `peak_pss_mb` the largest sum at one moment with what they share counted once.
+
+    :param sizes: of the intervals, in millions of events.
     """
     admin = AdminClient({"bootstrap.servers": settings.reach.kafka_bootstrap_servers})
     figures: dict[str, float] = {}
     try:
-        _fill(settings, admin)
-        for hour, size in enumerate(SIZES):
-            figures |= {f"{name}_{size // 1_000_000}m": value for name, value in _one(settings, cluster, hour, size)}
+        _fill(settings, admin, sizes)
+        provider = sinks.provider_operator(TOPIC, sizes[0] * MILLION)
+        for hour, size in enumerate(sizes):
+            figures |= {f"{name}_{size}m": value for name, value in _one(settings, cluster, hour, size)}
+        figures["provider_operator_rows_per_s"] = provider
+        figures["times_provider_operator"] = figures[f"rows_per_s_{sizes[0]}m"] / provider
     finally:
-        for hour in range(len(SIZES)):
-            cluster.start("bench-ingest", "ingest", ["discard", *_arguments(hour)])
-            cluster.end("bench-ingest")
-        cluster.delete("bench-ingest")
+        for hour in range(len(sizes)):
+            cluster.start(POD, "ingest", ["discard", *_arguments(hour)])
+            cluster.end(POD)
+        cluster.delete(POD)
         admin.delete_topics([TOPIC])[TOPIC].result()
     return figures
 
 
 def _one(settings: Settings, cluster: Cluster, hour: int, size: int) -> Iterator[tuple[str, float]]:
-    results, bare, tuned = [], [], []
+    results, bare, tuned, memory = [], [], [], []
+    processes = settings.ingest.transactions.processes
+    arguments = ["interval", "--topic", TOPIC, *_arguments(hour), "--processes", str(processes)]
     for _ in range(ROUNDS.get(size, 1)):
-        cluster.start("bench-ingest", "ingest", ["interval", "--topic", TOPIC, *_arguments(hour)])
-        results.append(cluster.result("bench-ingest"))
+        cluster.start(POD, "ingest", arguments)
+        with _peak_pss() as peak:
+            results.append(cluster.result(POD))
+        memory.append(max(peak))
         bare.append(bare_consumer(settings, results[-1]["ranges"], {}))
         tuned.append(bare_consumer(settings, results[-1]["ranges"], TUNED))
-    if any(result["read"] != size for result in results):
+    if any(result["read"] != size * MILLION for result in results):
         raise RuntimeError(
-            f"{TOPIC} should have {size} events in its hour {hour}, the ingest read {results[0]['read']}"
+            f"{TOPIC} should have {size} million events in its hour {hour}, the ingest read {results[0]['read']}"
         )
     speed = _median([result["rows_per_s"] for result in results])
     yield "rows_per_s", speed
-    yield "with_start_rows_per_s", size / _median([result["process_seconds"] for result in results])
+    yield "with_start_rows_per_s", size * MILLION / _median([result["process_seconds"] for result in results])
     yield "peak_memory_mb", max(result["peak_memory_mb"] for result in results)
+    yield "peak_pss_mb", max(memory)
+    yield "processes", processes
     yield "ratio", speed / _median(bare)
     yield "ratio_same_settings", speed / _median(tuned)
     yield "consumer_rows_per_s", _median(bare)
     yield "consumer_same_settings_rows_per_s", _median(tuned)
+
+
+@contextmanager
+def _peak_pss() -> Iterator[list[float]]:
+    """Megabytes of proportional set size, moment by moment, of the processes that ingest the topic together."""
+    found, ended = [0.0], threading.Event()
+
+    def look() -> None:
+        while not ended.wait(SAMPLE_S):
+            found.append(sum(_pss(process) for process in psutil.process_iter()) / 2**20)
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    try:
+        yield found
+    finally:
+        ended.set()
+        thread.join()
+
+
+def _pss(process: psutil.Process) -> int:
+    try:
+        ours = {"include.jobs.ingest", "interval", TOPIC} <= set(process.cmdline()) and "shim" not in process.name()
+        return int(process.memory_full_info().pss) if ours else 0
+    except (psutil.NoSuchProcess, psutil.AccessDenied):
+        return 0
 
 
 def _arguments(hour: int) -> list[str]:
@@ -104,7 +154,7 @@ def _median(values: list[float]) -> float:
     return float(sorted(values)[len(values) // 2])
 
 
-def _fill(settings: Settings, admin: AdminClient) -> None:
+def _fill(settings: Settings, admin: AdminClient, sizes: Sequence[int]) -> None:
     """Produce each size into an hour of its own."""
     try:
         admin.create_topics(
@@ -124,7 +174,7 @@ def _fill(settings: Settings, admin: AdminClient) -> None:
         }
     )
     events = itertools.cycle(list(itertools.islice(_events(settings), DISTINCT)))
-    for hour, size in enumerate(SIZES):
+    for hour, size in enumerate(size * MILLION for size in sizes):
         begin = int(BEGIN.timestamp() * 1000) + hour * HOUR_MS
         for number, (key, value) in enumerate(itertools.islice(events, size)):
             partition, moment = number % settings.ingest.transactions.partitions, begin + number * (HOUR_MS - 1) // size
@@ -140,8 +190,7 @@ def _fill(settings: Settings, admin: AdminClient) -> None:
 
 def _events(settings: Settings) -> Iterator[tuple[bytes | None, bytes | None]]:
     consumer = _consumer(settings, TUNED)
-    topic = settings.ingest.transactions.topic
-    consumer.assign([TopicPartition(topic, number, 0) for number in range(settings.ingest.transactions.partitions)])
+    consumer.assign([TopicPartition(SOURCE, number, 0) for number in range(settings.ingest.transactions.partitions)])
     while messages := consumer.consume(10_000, timeout=5.0):
         for message in messages:
             yield message.key(), message.value()

@@ -136,9 +136,10 @@ def _audit(arguments: argparse.Namespace, _: Console) -> int:
     return run_job(_platform(), "upkeep", ["-m", "include.jobs.upkeep", "verify", *head])
 
 
-def _bench(_: argparse.Namespace, console: Console) -> int:
-    up.up(_platform(), console)
-    os.execv(sys.executable, [sys.executable, "-m", "benchmarks"])
+def _bench(arguments: argparse.Namespace, console: Console) -> int:
+    platform = _platform()
+    up.build(platform, [*platform.environments.platform(), platform.environments.benchmarks], console)
+    os.execv(sys.executable, [sys.executable, "-m", "benchmarks", *arguments.arguments])
 
 
 def _lint(_: argparse.Namespace, console: Console) -> int:
@@ -206,7 +207,8 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--broken", type=int, default=1000, help="broken records among the events (default: 1000)")
     demo.add_argument("--requests-per-second", type=int, default=40, help="while a model rolls out (default: 40)")
     demo.add_argument("--output", type=Path, default=CHECKOUT / "build" / "demo", help="where the report goes")
-    commands.add_parser("bench", help="benchmarks: ratios measured in one run")
+    bench = commands.add_parser("bench", help="benchmarks: ratios measured in one run")
+    bench.add_argument("arguments", nargs=argparse.REMAINDER, help="names of some of them, see --help")
     command = commands.add_parser("airflow", help="Airflow's own command line, on this platform")
     command.add_argument("arguments", nargs=argparse.REMAINDER, help="as `airflow` has them")
     audit = commands.add_parser("audit", help="verify the audit trail's chain of hashes")

@@ -62,6 +62,11 @@ class Environments:
         return Venv("pytest", self.paths.checkout / "tests" / "overlay" / "requirements.lock", self.paths.cache)
 
     @cached_property
+    def benchmarks(self) -> Venv:
+        """The engines that benchmarks compare with."""
+        return Venv("benchmarks", self.paths.checkout / "benchmarks" / "requirements.lock", self.paths.cache)
+
+    @cached_property
     def images(self) -> dict[str, Venv]:
         """One an image of the settings, by the image's name."""
         folder = self.paths.checkout / "include" / "jobs"

@@ -72,9 +72,9 @@ def _expanded(path: Path) -> str:
 
 
 def all_locks(checkout: Path) -> list[Lock]:
-    """Every lock of the repository: Airflow's, the tests', the launcher's, MLflow's, and one an image."""
+    """Every lock of the repository: Airflow's, the benchmarks', the tests', the launcher's, and one an image."""
     pairs = [Lock(checkout / "requirements.txt", checkout / "requirements.lock")]
-    for folder in ("tests", "include"):
+    for folder in ("benchmarks", "tests", "include"):
         found = sorted((checkout / folder).rglob("requirements.in"))
         pairs += [Lock(path, path.with_suffix(".lock")) for path in found]
     return pairs

@@ -20,7 +20,7 @@ import pyarrow.json as pj
 from include.jobs.ingest.contract import BrokenRecordError, Contract, Field, Reason, Value
 
 #: Records that are parsed together; large enough to hide the cost of a call, small enough to be parsed again.
-_BLOCK = 4_096
+_BLOCK = 8_192
 #: A block that does not parse is cut into so many; below `_SMALL` records the authority takes them.
 _CUTS = 8
 _SMALL = 128

@@ -84,6 +84,25 @@ def test_other_cutoffs_stay_as_they_are(shop: SparkSession) -> None:
     assert months == {f"2017-0{number}-01" for number in range(1, 6)}
 
 
+def test_columns_that_an_earlier_version_lacked_are_added(shop: SparkSession) -> None:
+    def rows(cutoff: int) -> list[dict[str, Any]]:
+        found = shop.table("lake.features.items").where(f"cutoff = DATE'{month(cutoff)}'").collect()
+        return sorted((row.asDict() for row in found), key=lambda row: row["product_id"])
+
+    build(shop, [month(3)], ZONE)
+    complete, added = rows(3), ("price_mean", "promoted_share")
+    shop.sql(f"ALTER TABLE lake.features.items DROP COLUMNS ({', '.join(added)})")
+    shop.catalog.clearCache()
+    earlier = rows(3)
+    assert set(complete[0]) - set(earlier[0]) == set(added)
+
+    build(shop, [month(4)], ZONE)
+    assert rows(3) == [row | dict.fromkeys(added) for row in earlier]
+    assert all(row[name] is not None for row in rows(4) for name in added)
+    build(shop, [month(3)], ZONE)
+    assert rows(3) == complete
+
+
 def test_a_cutoff_without_its_past_writes_nothing(shop: SparkSession) -> None:
     load(shop, closed(month(1), month(2)), closed(month(3), month(4)))
     with pytest.raises(HistoryError, match="cutoff 2017-04-01 needs closed intervals"):
