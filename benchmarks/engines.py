@@ -81,7 +81,7 @@ def spark_features(folder: Path, output: Path) -> None:
     """By Spark: Podium's own job, without the lake."""
     from pyspark.sql import SparkSession
 
-    from include.jobs.features import compute
+    from include.jobs.features import compute, tables
 
     settings = {"spark.sql.session.timeZone": "UTC", "spark.ui.enabled": "false", "spark.sql.shuffle.partitions": "8"}
     builder = SparkSession.builder
@@ -97,6 +97,9 @@ def spark_features(folder: Path, output: Path) -> None:
     demand = compute.demand(bought, products, MONTHS)
     for name in TABLES:
         frame = demand if name == "demand" else getattr(made, name)
+        # As the job writes them: what it only computes with is left out.
+        columns = getattr(tables, name.upper()).columns
+        frame = frame.select(*(frame[column].cast(kind) for column, kind in columns.items()))
         frame.write.parquet(str(output / f"{name}.parquet"))
     spark.stop()
 
