@@ -24,8 +24,8 @@ from include.stack.services import devcluster
 POLL_SECONDS = 0.2
 WARM_UPS = 3
 WAIT_S = 40
-"""How long the pod of `waits_deferred` runs. Podium's operator looks on in the worker for the first 20 s (PATIENCE_S in
-`podium.operators.pod`), since most pods are done by then and to defer costs a second process; then it defers."""
+"""How long the pod of `waits_deferred` runs. Podium's operator looks on in the worker for `airflow.defer_after_s`
+(20 s in `local`), since most pods are done by then and to defer costs a second process; then it defers."""
 
 IMAGE_ON_A_CLUSTER = "busybox:1.36"
 """Has `true` and `sleep`, and every cluster can pull it."""

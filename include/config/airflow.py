@@ -14,6 +14,11 @@ class Airflow(Section):
     retries: int = Field(ge=0)
     retry_delay_s: float = Field(ge=0)
     owner: str
+    defer_after_s: int = Field(
+        default=5,
+        ge=1,
+        description="a pod that is done by then is waited for on the spot: to defer costs a second process",
+    )
     lake_connection_id: str = Field(default="podium_lake", description="AWS connection to the lake's bucket")
     pseudonyms_connection_id: str = Field(
         default="podium_pseudonyms",

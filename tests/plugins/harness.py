@@ -14,6 +14,7 @@ import pytest
 from airflow.sdk import BaseOperator
 from airflow.sdk.bases.operator import ExecutorSafeguard
 from airflow.sdk.exceptions import TaskDeferred
+from podium.platform import settings
 
 Factory = Callable[[], BaseOperator]
 
@@ -148,3 +149,10 @@ def before_looking(monkeypatch: pytest.MonkeyPatch, reader: type, happens: Calla
         return read(*arguments)
 
     monkeypatch.setattr(reader, "read", first)
+
+
+def defer_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have pod tasks deferred after a second."""
+    own = settings()
+    soon = own.model_copy(update={"airflow": own.airflow.model_copy(update={"defer_after_s": 1})})
+    monkeypatch.setattr("podium.operators.pod.settings", lambda: soon)

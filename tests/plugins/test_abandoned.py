@@ -14,7 +14,7 @@ from podium.listeners import abandoned_work
 from podium.platform import settings
 
 from tests.plugins.cluster import Platform, wait_for
-from tests.plugins.harness import Ti, begin, run
+from tests.plugins.harness import Ti, begin, defer_soon, run
 from tests.plugins.test_custom_resources import spark
 from tests.plugins.test_pod_operator import leave, operator
 
@@ -22,7 +22,7 @@ from tests.plugins.test_pod_operator import leave, operator
 @pytest.fixture
 def hook(platform: Platform, monkeypatch: pytest.MonkeyPatch, name: str) -> CustomResourceHook:
     """One that sees the work of this test alone, as that of an Airflow of its own."""
-    monkeypatch.setattr("podium.operators.pod.PATIENCE_S", 1)
+    defer_soon(monkeypatch)
     monkeypatch.setattr(abandoned, "instance", lambda: name[-8:])
     return CustomResourceHook(platform.namespace, conn_id="kubernetes_default")
 

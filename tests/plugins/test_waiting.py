@@ -12,7 +12,7 @@ from podium import waiting
 from podium.identity import Identity
 
 from tests.plugins.cluster import Platform, wait_for
-from tests.plugins.harness import Ti, begin, finish
+from tests.plugins.harness import Ti, begin, defer_soon, finish
 
 Make = Callable[..., Any]
 
@@ -142,7 +142,7 @@ def test_a_task_that_has_to_wait_says_what_for_and_goes_on(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr("podium.operators.pod.PATIENCE_S", 1)
+    defer_soon(monkeypatch)
     ti, said = Ti("work", run_id=name), ""
 
     def work() -> Any:

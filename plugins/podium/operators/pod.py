@@ -41,9 +41,6 @@ if TYPE_CHECKING:
     from airflow.providers.openlineage.extractors import OperatorLineage
     from airflow.sdk import Context
 
-# A pod that is done so soon is waited for on the spot: to defer and to resume costs a second process of Airflow's, or
-# a second worker pod.
-PATIENCE_S: Final = 20
 SIDECAR_WITHIN_S: Final = 120
 
 
@@ -365,7 +362,7 @@ class PodiumPodOperator(KubernetesPodOperator):
             self.client.list_namespaced_pod,
             pod.metadata.namespace,
             field_selector=f"metadata.name={pod.metadata.name}",
-            timeout_seconds=PATIENCE_S,
+            timeout_seconds=settings().airflow.defer_after_s,
         )
         try:
             for change in changes:
