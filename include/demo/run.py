@@ -21,7 +21,8 @@ from include.demo.report import Outcome, write_report
 
 # In the order in which one starts the next.
 REFERENCE = "ingest_reference"
-PIPELINE = ("ingest_transactions", "build_features", "train_recommender", "rollout_recommender", "check_drift")
+INGEST = "ingest_transactions"
+PIPELINE = (INGEST, "build_features", "train_recommender", "rollout_recommender", "check_drift")
 POLL_SECONDS = 1.0
 HEARTBEAT_SECONDS = 10.0
 START_PATIENCE_SECONDS = 180.0
@@ -106,6 +107,16 @@ def run(settings: Settings, home: Path, access: Access, output: Path, options: O
         write_report(outcome, access, output, console)
 
 
+def is_since(run: DagRun, began: dt.datetime) -> bool:
+    """Whether a run belongs to the demonstration that began then: it was queued or has started since.
+
+    An interval that an earlier, interrupted demonstration had at work is not run again by the backfill: it counts when
+    it has ended since.
+    """
+    moments = [run.queued_at, run.start, run.end if run.dag_id == INGEST else None]
+    return max(filter(None, moments), default=began) >= began
+
+
 class _Demo:
     """The steps of one demonstration."""
 
@@ -188,29 +199,22 @@ class _Demo:
         first = self._topic.start_date
         start, _ = month_bounds(first, zone)
         end, _ = month_bounds(add_months(first, self._options.months - 1), zone)
-        if cancelled := self._airflow.cancel_backfills("ingest_transactions"):
+        if cancelled := self._airflow.cancel_backfills(INGEST):
             self._say(f"{cancelled} backfill of an earlier, interrupted demonstration was cancelled")
-        self._airflow.backfill("ingest_transactions", start, end, self._topic.max_active_runs)
+        self._airflow.backfill(INGEST, start, end, self._topic.max_active_runs)
         self._say(f"backfill of ingest_transactions: {self._options.months} monthly intervals from {start:%Y-%m}")
 
     def _runs(self) -> dict[str, list[DagRun]]:
-        """The runs of this demonstration, by DAG: those queued or started since it began."""
+        """The runs of this demonstration, by DAG."""
         began = self._outcome.began
-        return {
-            dag_id: [
-                run
-                for run in self._airflow.runs(dag_id)
-                if max(filter(None, (run.queued_at, run.start)), default=began) >= began
-            ]
-            for dag_id in PIPELINE
-        }
+        return {dag_id: [run for run in self._airflow.runs(dag_id) if is_since(run, began)] for dag_id in PIPELINE}
 
     def _watch(self, traffic: contextlib.ExitStack) -> None:
         """Wait until every DAG has ended well; send requests from the moment that there is a service to ask."""
         shopping = False
         progress = _Progress(self._console, self._say)
         last_change = time.monotonic()
-        expected = dict.fromkeys(PIPELINE, 1) | {"ingest_transactions": self._options.months}
+        expected = dict.fromkeys(PIPELINE, 1) | {INGEST: self._options.months}
         with progress:
             while True:
                 runs = self._runs()
@@ -269,7 +273,7 @@ class _Demo:
 
     def _collect(self) -> None:
         outcome = self._outcome
-        outcome.intervals = self._results("ingest_transactions", "ingest")
+        outcome.intervals = self._results(INGEST, "ingest")
         outcome.features = self._results("build_features", "build")[-1]
         outcome.training = self._results("train_recommender", "train")[-1]
         outcome.gate = self._results("rollout_recommender", "gate")[-1]
