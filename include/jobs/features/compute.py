@@ -51,7 +51,12 @@ def purchases(events: DataFrame, timezone: str) -> DataFrame:
 def features(
     spark: SparkSession, bought: DataFrame, products: DataFrame, households: DataFrame, cutoffs: Sequence[Cutoff]
 ) -> Features:
-    """All but demand at each cutoff, from `purchases` and the reference data. Holds the pairs' core in the cache."""
+    """All but demand at each cutoff, from `purchases` and the reference data.
+
+    Computes the purchases, and keeps them and what the tables share in the cache.
+    """
+    # Spark knows how cached rows are spread only once they are there: whatever is planned before shuffles them again.
+    bought.persist().count()
     days = _calendar(spark, bought, cutoffs)
     pairs = _pairs(bought, days).persist()
     users = _users(bought, pairs, days).persist()

@@ -84,7 +84,7 @@ def build(spark: SparkSession, days: list[dt.date], zone: ZoneInfo) -> dict[str,
         "podium.run-id": os.environ.get("PODIUM_RUN_ID") or "manual",
         "podium.source-snapshot": str(events.snapshot_id),
     }
-    bought = compute.purchases(events.rows, zone.key).persist()
+    bought = compute.purchases(events.rows, zone.key)
     products, households = read_reference(spark, "products"), read_reference(spark, "households")
     made = compute.features(spark, bought, products, households, cutoffs)
     months = [str(month) for month in complete_months(events.ledger, zone)]

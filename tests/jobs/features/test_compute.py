@@ -2,6 +2,7 @@
 
 import datetime as dt
 import random
+import re
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,16 @@ def features(spark: SparkSession, events: DataFrame, cutoffs: list[Cutoff]) -> d
 @pytest.fixture(scope="module")
 def made(spark: SparkSession) -> dict[str, DataFrame]:
     return features(spark, frame(spark, ROWS), CUTOFFS)
+
+
+def test_purchases_are_spread_by_household_once(made: dict[str, DataFrame]) -> None:
+    """Nothing that is computed by household moves them again."""
+    java: Any = made["interactions"]._jdf
+    shuffles = re.findall(r"Exchange hashpartitioning\(([^)]*)\)", java.queryExecution().executedPlan().toString())
+    assert any(shuffle.startswith("household_id#") for shuffle in shuffles), "the plan shows its shuffles"
+    assert not [shuffle for shuffle in shuffles if "basket_id#" in shuffle]
+    of_pairs = [shuffle for shuffle in shuffles if "household_id#" in shuffle and "product_id#" in shuffle]
+    assert not of_pairs, of_pairs
 
 
 @pytest.fixture(scope="module")
