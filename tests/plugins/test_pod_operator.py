@@ -15,7 +15,7 @@ from podium.hooks.pods import Pods
 from podium.identity import Identity
 
 from tests.plugins.cluster import Platform, wait_for
-from tests.plugins.harness import Ti, before_looking, begin, finish, run
+from tests.plugins.harness import Ti, before_looking, begin, defer_soon, finish, run
 
 
 def operator(code: str, **arguments: Any) -> Any:
@@ -51,7 +51,7 @@ def test_a_short_pod_is_not_worth_a_deferral(platform: Platform, name: str) -> N
 
 
 def test_a_longer_pod_is_waited_for_deferred(platform: Platform, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("podium.operators.pod.PATIENCE_S", 1)
+    defer_soon(monkeypatch)
     code = f"import time; time.sleep(3); {leave('{1: 2}')}"
     deferred = begin(lambda: operator(code), Ti("work", run_id=name))
     assert isinstance(deferred, TaskDeferred)
@@ -98,7 +98,7 @@ def test_an_image_that_cannot_be_had(platform: Platform, name: str) -> None:
 def test_a_pod_that_takes_too_long_is_deleted(
     platform: Platform, name: str, deferrable: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("podium.operators.pod.PATIENCE_S", 1)
+    defer_soon(monkeypatch)
     ti = Ti("work", run_id=name)
     limit = dt.timedelta(seconds=3)
     with pytest.raises(WorkTimeoutError, match=r"did not finish in time: the task's execution_timeout is over"):
@@ -110,7 +110,7 @@ def test_a_pod_that_takes_too_long_is_deleted(
 def test_a_pod_that_somebody_deleted_is_a_failure_with_a_reason(
     platform: Platform, name: str, deferrable: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("podium.operators.pod.PATIENCE_S", 1)
+    defer_soon(monkeypatch)
     ti = Ti("work", run_id=name)
     pod = Identity.of(ti, 1).name
     with ThreadPoolExecutor(1) as thread:
@@ -129,7 +129,7 @@ def test_the_log_is_complete_and_no_line_comes_twice(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr("podium.operators.pod.PATIENCE_S", 1)
+    defer_soon(monkeypatch)
     code = f"""
         import time
         for part in range(20):
@@ -160,7 +160,7 @@ def test_a_pod_that_no_node_can_ever_take_fails_the_parse_with_the_arithmetic() 
 def test_a_second_attempt_joins_the_pod_of_the_first(
     platform: Platform, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("podium.operators.pod.PATIENCE_S", 1)
+    defer_soon(monkeypatch)
     code = f"import time; began = time.monotonic(); time.sleep(3); {leave('began')}"
     first = Ti("work", run_id=name)
     assert isinstance(begin(lambda: operator(code), first), TaskDeferred)
@@ -171,7 +171,7 @@ def test_a_second_attempt_joins_the_pod_of_the_first(
 def test_a_pod_that_succeeded_unwatched_is_not_run_again(
     platform: Platform, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("podium.operators.pod.PATIENCE_S", 1)
+    defer_soon(monkeypatch)
     marker = platform.folder / name
     code = f"""
         import json, os, pathlib, time
@@ -196,7 +196,7 @@ def test_a_pod_that_succeeded_unwatched_is_not_run_again(
 def test_a_pod_whose_result_another_attempt_collects_in_this_moment_is_not_run_again(
     platform: Platform, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("podium.operators.pod.PATIENCE_S", 1)
+    defer_soon(monkeypatch)
     code = f"import time; time.sleep(3); {leave('time.monotonic_ns()')}"
     ti = Ti("work", run_id=name)
     deferred, results = begin(lambda: operator(code), ti), []
@@ -217,7 +217,7 @@ def test_a_failed_attempt_makes_room_for_the_next(platform: Platform, name: str)
 def test_a_cleared_task_ends_what_it_had_running_and_starts_anew(
     platform: Platform, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("podium.operators.pod.PATIENCE_S", 1)
+    defer_soon(monkeypatch)
     first = Ti("work", run_id=name)
     assert isinstance(begin(lambda: operator("import time; time.sleep(600)"), first), TaskDeferred)
     assert run(lambda: operator(leave("'new'")), first.cleared()) == "new"
@@ -228,7 +228,7 @@ def test_a_task_cleared_while_it_runs_starts_anew(
     platform: Platform, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Airflow leaves max_tries alone then, so the new attempt has the name of the one that is being killed."""
-    monkeypatch.setattr("podium.operators.pod.PATIENCE_S", 1)
+    defer_soon(monkeypatch)
     monkeypatch.setattr("podium.operators.pod.was_killed", lambda ti: True)
     first = Ti("work", run_id=name)
     running = operator("import signal, time; signal.signal(signal.SIGTERM, lambda *_: None); time.sleep(600)")
@@ -244,7 +244,7 @@ def test_only_a_killed_attempt_takes_its_pod_along(
     platform: Platform, name: str, monkeypatch: pytest.MonkeyPatch, killed: bool, left: bool
 ) -> None:
 
-    monkeypatch.setattr("podium.operators.pod.PATIENCE_S", 1)
+    defer_soon(monkeypatch)
     monkeypatch.setattr("podium.operators.pod.was_killed", lambda ti: killed)
     ti = Ti("work", run_id=name)
     made = operator("import time; time.sleep(600)")
