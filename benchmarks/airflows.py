@@ -5,7 +5,6 @@ import dataclasses
 import os
 import re
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Collection, Iterator
@@ -16,6 +15,7 @@ from typing import Final, Literal
 import psycopg
 from psycopg import sql
 
+from benchmarks.dev_cluster import free_port
 from include.airflow.settings import PROCESSES, prepare
 from include.config import Settings
 from include.demo.airflow_api import AirflowApi
@@ -232,10 +232,3 @@ def _end(processes: dict[str, subprocess.Popen[bytes]]) -> None:
         for process in processes.values():
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(patience)
-
-
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])

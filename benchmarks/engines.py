@@ -92,7 +92,7 @@ def spark_features(folder: Path, output: Path) -> None:
     events, products, households = (
         spark.read.parquet(f"{folder}/{name}.parquet") for name in ("events", "products", "households")
     )
-    bought = compute.purchases(events, ZONE).persist()
+    bought = compute.purchases(events, ZONE)
     made = compute.features(spark, bought, products, households, CUTOFFS)
     demand = compute.demand(bought, products, MONTHS)
     for name in TABLES:

@@ -1,8 +1,8 @@
 """The features of the whole year, and of 5 and 20 times as many households: Spark beside DuckDB and Polars.
 
 Each engine is a process of its own that reads the same Parquet files and writes the same tables; Spark's must have the
-same values as DuckDB's. Time is that of the
-work, a process's start left out; memory is the peak resident memory of the process and its children.
+same values as DuckDB's. Time is that of the work, a process's start left out; memory is the peak resident memory of the
+process and its children.
 """
 
 import json

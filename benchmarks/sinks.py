@@ -11,6 +11,7 @@ from include.stack.credentials import load
 from include.stack.files import write_private
 from include.stack.paths import Paths
 from include.stack.service import Platform
+from include.stack.services.devcluster import secrets_of
 
 OBJECT = "s3://lake/bench/provider.parquet"
 #: It counts news of errors as records.
@@ -25,16 +26,10 @@ def provider_operator(topic: str, records: int) -> float:
     paths = Paths.from_environment()
     settings = load_settings()
     platform = Platform(settings, paths, load(paths.credentials))
-    credentials = platform.credentials
     folder = paths.checkout / "build" / "bench"
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
-        for name, value in {
-            "aws_access_key_id": credentials.s3_access_key,
-            "aws_secret_access_key": credentials.s3_secret_key.get_secret_value(),
-            "catalog_user": "lake",
-            "catalog_password": credentials.lake_database_password.get_secret_value(),
-        }.items():
+        for name, value in secrets_of(platform).items():
             write_private(Path(scratch) / name, value)
         environment = platform.base_environment() | settings.platform_environment()
         environment |= {

@@ -19,9 +19,9 @@ from include.demo.cluster import SCRATCH, Cluster, PodFailedError
 from include.demo.memory import PeakMemory
 from include.demo.report import Outcome, write_report
 
-# In the order in which one starts the next.
 REFERENCE = "ingest_reference"
 INGEST = "ingest_transactions"
+# In the order in which one starts the next.
 PIPELINE = (INGEST, "build_features", "train_recommender", "rollout_recommender", "check_drift")
 POLL_SECONDS = 1.0
 HEARTBEAT_SECONDS = 10.0

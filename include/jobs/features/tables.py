@@ -196,10 +196,7 @@ def _load(spark: SparkSession, name: str) -> Any:
         LakeError: it does not exist.
     """
     if not spark.catalog.tableExists(f"{CATALOG_NAME}.{name}"):
-        raise LakeError(
-            f"table {name} is not in the lake: run the job that makes it first (the ingest image's 'interval' for "
-            "sales.transactions, its 'reference' for reference.products and reference.households)"
-        )
+        raise LakeError.no_table(name)
     java: Any = spark._jvm
     return java.org.apache.iceberg.spark.Spark3Util.loadIcebergTable(spark._jsparkSession, f"{CATALOG_NAME}.{name}")
 

@@ -6,6 +6,7 @@ as a page of Great Expectations' Data Docs in the lake.
 
 import logging
 import time
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -153,8 +154,9 @@ def _rows(events: Table, branch: str, record: IntervalRecord, suite: Suite) -> "
     return pa.Table.from_batches(kept).to_pandas()
 
 
+@cache
 def _known(catalog: SqlCatalog, reference: Reference) -> "pd.Series[Any]":
-    """All values that a reference may have."""
+    """All values that a reference may have; read once, however many days a process judges."""
     scan = load_table(catalog, reference.table).scan(selected_fields=(reference.column,))
     return scan.to_arrow()[reference.column].to_pandas()
 

@@ -63,10 +63,7 @@ def load_table(catalog: SqlCatalog, identifier: str) -> Table:
     try:
         return catalog.load_table(identifier)
     except NoSuchTableError as error:
-        raise LakeError(
-            f"table {identifier} is not in the lake: run the DAG that makes it first "
-            "(reference: ingest_reference; sales: ingest_transactions; features: build_features)"
-        ) from error
+        raise LakeError.no_table(identifier) from error
 
 
 def _unavailable(connections: Connections, error: Exception) -> CatalogUnavailableError:

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable
-from typing import NoReturn
+from typing import NoReturn, Self
 
 #: Exit code for "nothing is wrong, but not yet": BSD's EX_TEMPFAIL. A retry later is the mend.
 EXIT_TRY_LATER = 75
@@ -16,6 +16,14 @@ class JobError(Exception):
 
 class LakeError(JobError):
     """The lake, its catalog or its credentials cannot be used as asked."""
+
+    @classmethod
+    def no_table(cls, identifier: str) -> Self:
+        """A table that must exist does not."""
+        return cls(
+            f"table {identifier} is not in the lake: run the DAG that makes it first "
+            "(reference: ingest_reference; sales: ingest_transactions; features: build_features)"
+        )
 
 
 def run_main(main: Callable[[], None]) -> NoReturn:
