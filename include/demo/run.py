@@ -3,7 +3,7 @@
 import contextlib
 import datetime as dt
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -107,14 +107,24 @@ def run(settings: Settings, home: Path, access: Access, output: Path, options: O
         write_report(outcome, access, output, console)
 
 
-def is_since(run: DagRun, began: dt.datetime) -> bool:
-    """Whether a run belongs to the demonstration that began then: it was queued or has started since.
+def own_runs(runs: Mapping[str, Sequence[DagRun]], began: dt.datetime) -> dict[str, list[DagRun]]:
+    """Those of the pipeline's runs that belong to the demonstration that began then, by DAG.
 
     An interval that an earlier, interrupted demonstration had at work is not run again by the backfill: it counts when
-    it has ended since.
+    it has ended since. What that one started further on does not: each DAG's runs count from the last start of the DAG
+    before it.
     """
+    own: dict[str, list[DagRun]] = {}
+    since = began
+    for dag_id in PIPELINE:
+        own[dag_id] = [run for run in runs[dag_id] if _last_moment(run, since) >= since]
+        since = max([since, *(run.start for run in own[dag_id] if run.start)])
+    return own
+
+
+def _last_moment(run: DagRun, default: dt.datetime) -> dt.datetime:
     moments = [run.queued_at, run.start, run.end if run.dag_id == INGEST else None]
-    return max(filter(None, moments), default=began) >= began
+    return max(filter(None, moments), default=default)
 
 
 class _Demo:
@@ -171,6 +181,7 @@ class _Demo:
 
     def _reference(self, run_id: str) -> dict[str, Any]:
         """What the run has written; the ingests' judgement needs it."""
+        deadline = time.monotonic() + START_PATIENCE_SECONDS
         while True:
             run = self._airflow.run(REFERENCE, run_id)
             if run.state == "failed":
@@ -178,6 +189,11 @@ class _Demo:
             if run.state == "success":
                 result: dict[str, Any] = self._airflow.result(run, "write")
                 return result
+            if run.state == "queued" and time.monotonic() > deadline:
+                raise DemoError(
+                    f"Airflow has not started {REFERENCE} in {START_PATIENCE_SECONDS:.0f} s: see the scheduler's log "
+                    "(`make status` names the folder)"
+                )
             time.sleep(POLL_SECONDS)
 
     def _wait_for_dags(self) -> None:
@@ -206,8 +222,7 @@ class _Demo:
 
     def _runs(self) -> dict[str, list[DagRun]]:
         """The runs of this demonstration, by DAG."""
-        began = self._outcome.began
-        return {dag_id: [run for run in self._airflow.runs(dag_id) if is_since(run, began)] for dag_id in PIPELINE}
+        return own_runs({dag_id: self._airflow.runs(dag_id) for dag_id in PIPELINE}, self._outcome.began)
 
     def _watch(self, traffic: contextlib.ExitStack) -> None:
         """Wait until every DAG has ended well; send requests from the moment that there is a service to ask."""

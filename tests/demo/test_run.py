@@ -3,7 +3,7 @@ import datetime as dt
 import pytest
 
 from include.demo.airflow_api import DagRun
-from include.demo.run import is_since
+from include.demo.run import PIPELINE, own_runs
 
 BEGAN = dt.datetime(2026, 1, 1, 12, tzinfo=dt.UTC)
 
@@ -14,6 +14,12 @@ def run(dag_id: str, queued: int | None, start: int | None, end: int | None) -> 
         None if minutes is None else BEGAN + dt.timedelta(minutes=minutes) for minutes in (queued, start, end)
     )
     return DagRun(dag_id, "r", "running", queued_at, started, ended, None)
+
+
+def own(*found: DagRun) -> list[DagRun]:
+    """Those that count."""
+    runs = {dag_id: [item for item in found if item.dag_id == dag_id] for dag_id in PIPELINE}
+    return [item for counted in own_runs(runs, BEGAN).values() for item in counted]
 
 
 @pytest.mark.parametrize(
@@ -32,4 +38,12 @@ def run(dag_id: str, queued: int | None, start: int | None, end: int | None) -> 
 def test_a_demonstration_counts_its_own_runs_and_intervals_that_one_before_had_at_work(
     found: DagRun, belongs: bool
 ) -> None:
-    assert is_since(found, BEGAN) is belongs
+    assert own(found) == [found] * belongs
+
+
+def test_what_an_interrupted_demonstration_started_does_not_count() -> None:
+    first, last = run("ingest_transactions", 0, 1, 2), run("ingest_transactions", 0, 3, 5)
+    left = [run("build_features", 1, 2, 4), run("train_recommender", 4, 4, 5), run("rollout_recommender", 5, 5, 6)]
+    assert own(first, last, *left[:1]) == [first, last]
+    features, training = run("build_features", 5, 6, 8), run("train_recommender", 8, 8, 9)
+    assert own(first, last, *left, features, training) == [first, last, features, training]
