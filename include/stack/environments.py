@@ -1,5 +1,6 @@
 """Every environment of the platform: its own, and one an image. Built from locks, kept in the cache."""
 
+import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -95,12 +96,19 @@ class Environments:
 
         What is compiled has a lane of its own, the others follow one another: downloads and compilation overlap.
         """
-        return [
-            Step(step_of(part), self._fetch(part, spawner), lane="jars")
-            if isinstance(part, Jars)
-            else Step(step_of(part), self._build(part, spawner), lane="compile" if part.source_build else "install")
-            for part in parts
-        ]
+        made: list[Step] = []
+        missing = False
+        for part in parts:
+            if isinstance(part, Jars):
+                made.append(Step(step_of(part), self._fetch(part, spawner), lane="jars"))
+            else:
+                missing = missing or not part.complete
+                lane = "compile" if part.source_build else "install"
+                made.append(Step(step_of(part), self._build(part, spawner), lane=lane))
+        if missing:
+            built = frozenset(step.name for step in made if step.lane != "jars")
+            made.append(Step("downloads", self._prune(spawner), needs=built))
+        return made
 
     def _build(self, venv: Venv, spawner: Spawner) -> Callable[[Report], str]:
         uv = self.launcher.bin / "uv"
@@ -113,6 +121,24 @@ class Environments:
             return "environment ready"
 
         return build
+
+    def _prune(self, spawner: Spawner) -> Callable[[Report], str]:
+        """Drop what uv keeps and no environment needs: builds of Spark and Horovod leave 3 GB."""
+        command = [self.launcher.bin / "uv", "cache", "prune", "--cache-dir", self.paths.cache / "uv"]
+
+        def prune(report: Report) -> str:
+            report("dropping what is not needed any more")
+            # Another set-up may be using it: then that one tidies up.
+            environment = os.environ | {"UV_LOCK_TIMEOUT": "5"}
+            try:
+                spawner.run(command, self.paths.logs / "setup" / "downloads.log", env=environment)
+            except BuildError as error:
+                if spawner.cancelled:
+                    raise
+                return f"not tidied up: {error}"
+            return "tidied up"
+
+        return prune
 
     def _fetch(self, jars: Jars, spawner: Spawner) -> Callable[[Report], str]:
         def fetch(report: Report) -> str:

@@ -1,14 +1,19 @@
 """Environments come from their locks, and an interrupted set-up goes on where it was."""
 
+import io
 import subprocess
 import threading
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
-from include.stack import locks
+from include.config import load_settings
+from include.stack import graph, locks
+from include.stack.environments import Environments
 from include.stack.errors import BuildError, StackError
 from include.stack.paths import Paths
+from include.stack.progress import Progress
 from include.stack.venvs import MARKER, SourceBuild, Spawner, Venv, lock_blocks
 from tests.services import ROOT
 
@@ -83,6 +88,20 @@ def test_two_builders_take_turns(lock: Path, cache: Path, tmp_path: Path, uv: Pa
         builder.join()
     assert venv.complete
     assert sum((tmp_path / f"log{number}").exists() for number in range(3)) == 1
+
+
+def test_what_a_build_leaves_over_is_dropped_when_all_are_there(lock: Path, uv: Path, tmp_path: Path) -> None:
+    environments = Environments(Paths(ROOT, tmp_path / "home", tmp_path / "cache"), load_settings("local"))
+    small = Venv("small", lock, environments.paths.cache)
+    launcher = environments.launcher.path
+    launcher.parent.mkdir(parents=True)
+    launcher.symlink_to(uv.parents[1])
+    left_over = environments.paths.cache / "uv" / "archive-v0" / "of-no-package"
+    left_over.mkdir(parents=True)
+    graph.run(environments.steps([small], Spawner()), Progress(Console(file=io.StringIO())), lambda: None)
+    assert small.complete
+    assert not left_over.exists()
+    assert [step.name for step in environments.steps([small], Spawner())] == ["env:small"]
 
 
 def test_a_wrong_hash_is_refused(lock: Path, cache: Path, tmp_path: Path, uv: Path) -> None:

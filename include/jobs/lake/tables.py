@@ -144,17 +144,22 @@ HOUSEHOLDS = TableSpec(
     ),
 )
 
+#: Which try of a task it was, and whose.
+_TRY: tuple[tuple[str, IcebergType, bool], ...] = (
+    ("try_id", StringType(), True),
+    ("dag_id", StringType(), True),
+    ("run_id", StringType(), True),
+    ("task_id", StringType(), True),
+    ("map_index", IntegerType(), True),
+    ("try_number", IntegerType(), True),
+    ("owner", StringType(), True),
+)
+
 #: One row for each try of a task that had GPUs: who had how many of which, for how long, at what cost (US dollars).
 GPU_HOURS = TableSpec(
     "platform.gpu_hours",
     _schema(
-        ("try_id", StringType(), True),
-        ("dag_id", StringType(), True),
-        ("run_id", StringType(), True),
-        ("task_id", StringType(), True),
-        ("map_index", IntegerType(), True),
-        ("try_number", IntegerType(), True),
-        ("owner", StringType(), True),
+        *_TRY,
         ("state", StringType(), True),
         ("pool", StringType(), True),
         ("gpu_product", StringType(), True),
@@ -178,13 +183,7 @@ AUDIT = TableSpec(
     "platform.audit",
     _schema(
         ("number", LongType(), True),
-        ("try_id", StringType(), True),
-        ("dag_id", StringType(), True),
-        ("run_id", StringType(), True),
-        ("task_id", StringType(), True),
-        ("map_index", IntegerType(), True),
-        ("try_number", IntegerType(), True),
-        ("owner", StringType(), True),
+        *_TRY,
         ("started_by", StringType(), True),
         ("started", TimestamptzType(), True),
         ("ended", TimestamptzType(), True),

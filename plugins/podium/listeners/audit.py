@@ -5,18 +5,17 @@ counts, whoever reports its end. Who started a run stands there as a pseudonym; 
 error and the result of a job do not, because they may hold what people are known by.
 """
 
-import datetime as dt
 import json
 import logging
 import os
-from dataclasses import asdict, dataclass
-from functools import cached_property
+from dataclasses import dataclass
 from typing import Any, Final
 
 from airflow.listeners import hookimpl
 
 from podium.lineage import reported
 from podium.listeners import bucket
+from podium.listeners.tries import TryRecord
 from podium.platform import settings
 from podium.pseudonyms import pseudonym
 
@@ -25,8 +24,8 @@ log = logging.getLogger(__name__)
 PREFIX: Final = "audit/"
 
 
-@dataclass(frozen=True)
-class Audited:
+@dataclass(frozen=True, kw_only=True)
+class Audited(TryRecord):
     """Who or what did what with what, and how it ended.
 
     :param started_by: `user:<pseudonym>`, `asset:<name>,…`, or the type of the run (`scheduled`, `backfill`, …).
@@ -35,21 +34,12 @@ class Audited:
     :param error: the type of the error, without its text.
     """
 
-    dag_id: str
-    run_id: str
-    task_id: str
-    map_index: int
-    try_number: int
-    owner: str
     started_by: str
-    started: str
-    ended: str
     code_version: str
     image: str
     image_digest: str
     inputs: str
     outputs: str
-    state: str
     error: str
 
     @classmethod
@@ -58,35 +48,19 @@ class Audited:
 
         :param task_instance: Airflow's, of the task's own process or of the database.
         """
-        task, now = getattr(task_instance, "task", None), dt.datetime.now(dt.UTC)
+        task = getattr(task_instance, "task", None)
         work, image = reported(task), getattr(task, "image", None)
-        return cls(
-            dag_id=task_instance.dag_id,
-            run_id=task_instance.run_id,
-            task_id=task_instance.task_id,
-            map_index=bucket.map_index_of(task_instance),
-            try_number=task_instance.try_number,
-            owner=getattr(task, "owner", None) or settings().airflow.owner,
+        return cls.build(
+            task_instance,
+            state,
             started_by=started_by(_run_of(task_instance)),
-            started=_iso(task_instance.start_date or now),
-            ended=_iso(task_instance.end_date or now),
             code_version=os.environ.get("PODIUM_CODE_VERSION", "unknown"),
             image=image if isinstance(image, str) else work.image_id.partition("@")[0],
             image_digest=work.digest,
             inputs=json.dumps(work.inputs, sort_keys=True),
             outputs=json.dumps(work.outputs, sort_keys=True),
-            state=state,
             error="" if error is None else error if isinstance(error, str) else type(error).__name__,
         )
-
-    @cached_property
-    def try_id(self) -> str:
-        """Identifies the try."""
-        return bucket.try_id(self.dag_id, self.run_id, self.task_id, self.map_index, self.try_number)
-
-    def to_json(self) -> str:
-        """As it lies in the bucket."""
-        return json.dumps({"try_id": self.try_id, **asdict(self)}, sort_keys=True)
 
 
 def started_by(run: Any) -> str:
@@ -105,10 +79,6 @@ def _run_of(task_instance: Any) -> Any:
     """Its run: of the database, or of the context that the task's process has been given."""
     run = getattr(task_instance, "dag_run", None)
     return run if run is not None else getattr(getattr(task_instance, "_ti_context_from_server", None), "dag_run", None)
-
-
-def _iso(moment: dt.datetime) -> str:
-    return moment.astimezone(dt.UTC).isoformat()
 
 
 class AuditListener:

@@ -1,6 +1,5 @@
 """Records in the lake's bucket: one small object for each try of a task, written by whoever reports its end first."""
 
-import hashlib
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
@@ -10,17 +9,6 @@ if TYPE_CHECKING:
 CONNECT_S: Final = 2
 READ_S: Final = 5
 CONFLICT: Final = ("PreconditionFailed", "ConditionalRequestConflict", "412", "409")
-
-
-def map_index_of(task_instance: Any) -> int:
-    """Its map index; -1 when it is not mapped."""
-    return -1 if task_instance.map_index is None else int(task_instance.map_index)
-
-
-def try_id(dag_id: str, run_id: str, task_id: str, map_index: int, try_number: int) -> str:
-    """Identifies a try of a task: 32 hexadecimal digits, the same whoever asks."""
-    parts = (dag_id, run_id, task_id, str(map_index), str(try_number))
-    return hashlib.sha256("".join(f"{len(part)}:{part}" for part in parts).encode()).hexdigest()[:32]
 
 
 def store(prefix: str, name: str, text: str, environment: "Settings") -> bool:

@@ -6,15 +6,14 @@ marks it, the scheduler when its process is dead).
 """
 
 import datetime as dt
-import json
 import logging
-from dataclasses import asdict, dataclass
-from functools import cached_property
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from airflow.listeners import hookimpl
 
 from podium.listeners import bucket
+from podium.listeners.tries import TryRecord
 from podium.platform import settings
 
 if TYPE_CHECKING:
@@ -25,28 +24,18 @@ log = logging.getLogger(__name__)
 PREFIX: Final = "gpu-hours/"
 
 
-@dataclass(frozen=True)
-class Usage:
+@dataclass(frozen=True, kw_only=True)
+class Usage(TryRecord):
     """What one try of a task had of a GPU pool, and for how long.
 
     :param gpus: those of all its pods: the slots that it took of the Airflow pool.
     :param seconds: from its start to its end, the wait for a node included: the pool could give them to nobody else.
     :param cost: US dollars, by the pool's price when it ended.
-    :param state: how the try ended.
     """
 
-    dag_id: str
-    run_id: str
-    task_id: str
-    map_index: int
-    try_number: int
-    owner: str
-    state: str
     pool: str
     gpu_product: str
     gpus: int
-    started: str
-    ended: str
     seconds: float
     cost: float
 
@@ -65,31 +54,15 @@ class Usage:
             return None
         ended = task_instance.end_date or dt.datetime.now(dt.UTC)
         seconds = max(0.0, (ended - started).total_seconds())
-        return cls(
-            dag_id=task_instance.dag_id,
-            run_id=task_instance.run_id,
-            task_id=task_instance.task_id,
-            map_index=bucket.map_index_of(task_instance),
-            try_number=task_instance.try_number,
-            owner=getattr(task, "owner", None) or environment.airflow.owner,
-            state=state,
+        return cls.build(
+            task_instance,
+            state,
             pool=pool_name,
             gpu_product=pool.gpu_product or "",
             gpus=slots,
-            started=started.astimezone(dt.UTC).isoformat(),
-            ended=ended.astimezone(dt.UTC).isoformat(),
             seconds=seconds,
             cost=seconds / 3600 * slots * pool.price_per_gpu_hour,
         )
-
-    @cached_property
-    def try_id(self) -> str:
-        """Identifies the try: 32 hexadecimal digits."""
-        return bucket.try_id(self.dag_id, self.run_id, self.task_id, self.map_index, self.try_number)
-
-    def to_json(self) -> str:
-        """As it lies in the bucket."""
-        return json.dumps({"try_id": self.try_id, **asdict(self)}, sort_keys=True)
 
 
 class GpuHoursListener:
