@@ -124,7 +124,7 @@ class Environments:
 
     def _prune(self, spawner: Spawner) -> Callable[[Report], str]:
         """Drop what uv keeps and no environment needs: builds of Spark and Horovod leave 3 GB."""
-        command = [self.launcher.bin / "uv", "cache", "prune", "--cache-dir", self.paths.cache / "uv"]
+        command = [str(self.launcher.bin / "uv"), "cache", "prune", "--cache-dir", str(self.paths.cache / "uv")]
 
         def prune(report: Report) -> str:
             report("dropping what is not needed any more")

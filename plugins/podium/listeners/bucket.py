@@ -1,6 +1,6 @@
 """Records in the lake's bucket: one small object for each try of a task, written by whoever reports its end first."""
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
