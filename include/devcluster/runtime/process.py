@@ -11,11 +11,11 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 from include.devcluster.core.objects import Object
-from include.devcluster.runtime.shim import KILL, Spec, rfc3339
+from include.devcluster.runtime.shim import HELD, KILL, Spec, rfc3339
 
 CHECKOUT = Path(__file__).resolve().parents[3]
 _POLL_S = 1.0
@@ -41,6 +41,7 @@ class Process:
         self._pidfd: int | None = None
         self._popen: subprocess.Popen[bytes] | None = None
         self._poll: asyncio.TimerHandle | None = None
+        self._orphaned = False
 
     @property
     def log(self) -> Path:
@@ -78,7 +79,7 @@ class Process:
         lock = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # taken before the start: no moment without it
-            with (self.folder / "shim.err").open("wb") as complaints:
+            with (self.folder / "shim.err").open("wb") as complaints, _blocked(HELD):
                 self._popen = subprocess.Popen(
                     [sys.executable, "-s", "-S", "-m", "include.devcluster.runtime.shim", str(self.folder), str(lock)],
                     env={"PYTHONPATH": str(CHECKOUT), "PYTHONDONTWRITEBYTECODE": "1"},
@@ -102,11 +103,16 @@ class Process:
         # read-write, so that the FIFO never reads as ended between two writers
         self._notify = os.open(fifo, os.O_RDWR | os.O_NONBLOCK)
         asyncio.get_running_loop().add_reader(self._notify, self._news)
-        if self._popen is None and (started := self.started()) and self.alive():
-            self._watch_pid(started["shim"])
+        if self._popen is None and self.alive():
+            if started := self.started():
+                self._watch_pid(started["shim"])
+            else:
+                self._look()  # its shim has not yet said who it is
 
     def _watch_pid(self, pid: int) -> None:
         loop = asyncio.get_running_loop()
+        if self._poll:
+            self._poll.cancel()
         if hasattr(os, "pidfd_open"):
             with contextlib.suppress(ProcessLookupError):
                 self._pidfd = os.pidfd_open(pid)
@@ -123,6 +129,7 @@ class Process:
             self._died()
 
     def _died(self) -> None:
+        self._orphaned = True
         if self._popen:
             self._popen.wait()
         self.close()
@@ -152,7 +159,8 @@ class Process:
     def _signal(self, number: int) -> None:
         started = self.started()
         pid = self._popen.pid if self._popen else started["shim"] if started else None
-        if pid is None or not self.alive():
+        # The container of a dead shim is dying of that; another process may have the shim's number by now.
+        if pid is None or self._orphaned or not self.alive():
             return
         with contextlib.suppress(ProcessLookupError):
             if self._pidfd is not None:
@@ -183,6 +191,16 @@ class Process:
         self._notify = self._pidfd = None
         if self._poll:
             self._poll.cancel()
+
+
+@contextlib.contextmanager
+def _blocked(signals: Collection[signal.Signals]) -> Iterator[None]:
+    """Block signals; what is started meanwhile has them blocked from its first moment on."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def locked(path: Path) -> bool:

@@ -16,6 +16,7 @@ import contextlib
 import errno
 import json
 import os
+import select
 import selectors
 import signal
 import sys
@@ -29,6 +30,8 @@ PIECE = 16 * 1024
 FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR2)
 KILL = signal.SIGUSR1
 """Sent to the shim: kill the container now."""
+HELD = (*FORWARDED, KILL)
+"""Blocked until a shim can forward them: one that died of an early signal would leave its container to itself."""
 START_ERROR = 128
 
 
@@ -125,7 +128,7 @@ def execute(spec: Spec, status: int) -> None:
     """Become the container's command; on failure the reason goes to the `status` pipe."""
     try:
         os.setsid()
-        for number in (*FORWARDED, KILL, signal.SIGCHLD, signal.SIGPIPE):
+        for number in (*HELD, signal.SIGCHLD, signal.SIGPIPE):
             signal.signal(number, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         os.umask(0o022)
@@ -153,13 +156,36 @@ def start_error(spec: Spec, error: OSError) -> str:
     )
 
 
+def begin(spec: Spec, out: tuple[int, int], err: tuple[int, int], status: tuple[int, int]) -> None:
+    """In the shim's child: become the container's first process. Of each pipe the child has the writing end."""
+    signal.set_wakeup_fd(-1)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    os.dup2(out[1], 1)
+    os.dup2(err[1], 2)
+    for fd in (out[0], err[0], status[0]):
+        os.close(fd)
+    die_with_parent(status[1])
+    (init if spec["root"] else execute)(spec, status[1])
+
+
+def die_with_parent(pipe: int) -> None:
+    """Be killed when the shim dies; end at once if it has died already.
+
+    :param pipe: the writing end of a pipe of which the shim alone has the other end.
+    """
+    podroot.prctl(podroot.PR_SET_PDEATHSIG, signal.SIGKILL)
+    poller = select.poll()
+    poller.register(pipe, 0)
+    if poller.poll(0):  # nobody reads it any more
+        os._exit(START_ERROR)
+
+
 def init(spec: Spec, status: int) -> None:
     """Process 1 of the container's namespaces: makes the root, starts the command, forwards signals, reaps.
 
-    The command itself is not process 1, so that SIGTERM ends even programs that do not handle it.
+    The command itself is not process 1, so that SIGTERM ends even programs that do not handle it. Until it forwards
+    signals they are blocked, as in the shim that it was forked from: the kernel drops what process 1 does not handle.
     """
-    podroot.prctl(podroot.PR_SET_PDEATHSIG, signal.SIGKILL)
-    signal.pthread_sigmask(signal.SIG_BLOCK, FORWARDED)
     if spec["root"]:
         try:
             podroot.unshare(podroot.CLONE_NEWNS)
@@ -193,6 +219,7 @@ def exit_code(result: int) -> int:
 
 def main(folder: str, lock: int) -> None:
     """Run one container to its end."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, HELD)
     os.set_inheritable(lock, False)
     os.chdir(folder)
     with open("spec.json") as handle:
@@ -212,20 +239,16 @@ def main(folder: str, lock: int) -> None:
     began = time.time_ns()
     child = os.fork()
     if child == 0:
-        signal.set_wakeup_fd(-1)
-        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-        os.dup2(out[1], 1)
-        os.dup2(err[1], 2)
-        podroot.prctl(podroot.PR_SET_PDEATHSIG, signal.SIGKILL)
-        (init if spec["root"] else execute)(spec, status[1])
+        begin(spec, out, err, status)
 
     def forward(number: int, _frame: object) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.kill(child, signal.SIGKILL if number == KILL else number)
 
-    for number in (*FORWARDED, KILL):
+    for number in HELD:
         signal.signal(number, forward)
     signal.signal(signal.SIGCHLD, lambda *_: None)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
     for fd in (out[1], err[1], status[1]):
         os.close(fd)
     failure = b""
