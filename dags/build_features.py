@@ -16,6 +16,10 @@ promotions), `features.interactions` and `features.preferences` (what a househol
 cutoff day in `features.cutoffs` of `include/config`, and `features.demand`. A feature sees only what lies strictly before
 its cutoff. Each cutoff's rows are replaced in one snapshot: running it again gives the same tables.
 
+Once all are written, `features.serving` is replaced in one commit: it names the snapshot of each table, and of what they
+were made from. Trainings and gates read the tables by it, and so never mix two builds; a model's version names the
+snapshot of `features.serving` that it serves from (`podium.feature_view`), and so does each of its answers.
+
 ### When
 Whenever `ingest_transactions` announces new intervals, and on `features.schedule`. By hand at any time.
 
@@ -26,7 +30,7 @@ One run makes all cutoffs anew, so trigger the DAG once instead; new cutoffs go 
 ### When a task fails
 | task | means | do |
 | --- | --- | --- |
-| `build` | the application failed: the last lines of the driver's log are in the task's log | out of memory: raise `features.driver_memory`; the lake or the catalog out of reach: mend that; then clear the task. No table is half written |
+| `build` | the application failed: the last lines of the driver's log are in the task's log | out of memory: raise `features.driver_memory`; the lake or the catalog out of reach: mend that; then clear the task. No table is half written, and nothing is published |
 """
 
 features = settings().features

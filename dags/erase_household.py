@@ -12,8 +12,8 @@ DOC = """
 ### What
 1. `erase` puts the household on the erasure list (as a keyed hash), so that no ingest brings it back from a topic. It
    flags the registered models that saw its rows (`podium.erasure.<pseudonym>` on the version). It deletes its rows from
-   every table and branch, quarantined raw records included, keeps the ledger's counts right, and lets tags of models name
-   the same content without it. It writes the files that models serve from anew, and removes the pages of Data Docs.
+   every table and branch, quarantined raw records included, keeps the ledger's counts right, and lets tags of models and
+   the published features name the same content without it. It writes the files that models serve from anew, and removes the pages of Data Docs.
 2. `expire` expires every snapshot of these tables but what branches and tags name now, and deletes their files.
 3. `prove` reads every file of the lake's bucket and of every run in MLflow, whether a snapshot names it or not, and fails
    while the household is in one. Its report, `erasures/<pseudonym>.json` in the bucket, names what was searched, with counts

@@ -11,8 +11,9 @@ DOC = """
 ### What
 A Spark application goes through every table of the lake with Iceberg's own procedures:
 
-1. It tags the snapshots that registered models were made from (`model.<name>.<version>`): nothing that is tagged, or on
-   a branch, is ever expired. Deleting a version in MLflow frees its snapshots.
+1. It tags the snapshots that registered models were made from (`model.<name>.<version>`) and those of the published
+   features (`view.features.serving`): nothing that is tagged, or on a branch, is ever expired. Deleting a version in
+   MLflow frees its snapshots.
 2. It rewrites small files of `main` into large ones, at most `upkeep.max_files` of a table; the next run goes on.
 3. It expires snapshots older than `upkeep.keep_snapshots_s` (the last `upkeep.keep_snapshots` stay) and deletes what
    only they named.

@@ -16,7 +16,7 @@ DOC = """
 Judges the candidate against named baselines on a later month; then gives it a rising share of the real requests,
 as `rollout.steps` in `include/config` say, and judges each step on errors, p99 latency and enough requests. It promotes
 the candidate, or takes it back, by itself; the alias `champion` moves with it. Where it stands is kept in the ConfigMap
-`<service>-rollout`, so a restart goes on.
+`<service>-rollout`, so a restart goes on. The event of the new champion says which published features it serves from.
 
 ### When
 Whenever a candidate was registered, and on `rollout.schedule`. By hand at any time.

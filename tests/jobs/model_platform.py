@@ -18,10 +18,11 @@ import pytest
 
 from include.jobs.lake.catalog import ensure_table, open_catalog
 from include.jobs.lake.connections import Connections
-from include.jobs.lake.tables import FEATURES_INTERACTIONS, PRODUCTS
+from include.jobs.lake.tables import FEATURES_INTERACTIONS, PRODUCTS, TRANSACTIONS
 from include.jobs.ranking.interactions import COLUMNS, Interactions
 from include.jobs.ranking.source import next_month
 from tests.jobs.contracted import SALES
+from tests.jobs.published import publish_view
 from tests.jobs.shoppers import TIMEZONE, Shop
 from tests.services import ROOT, Services, free_ports, stack
 
@@ -125,6 +126,7 @@ def fill(platform: Platform) -> None:
     tables = [features(shop.interactions(cutoff, next_month(cutoff))) for cutoff in CUTOFFS]
     catalog.create_namespace_if_not_exists("features")
     catalog.create_table(FEATURES_INTERACTIONS, schema=tables[0].schema).append(pa.concat_tables(tables))
+    publish_view(catalog, FEATURES_INTERACTIONS, TRANSACTIONS)
 
 
 def features(rows: Interactions) -> pa.Table:

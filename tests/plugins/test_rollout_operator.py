@@ -6,17 +6,19 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
 import pytest
 from airflow.sdk.exceptions import AirflowSkipException, TaskDeferred
+from podium.assets import CHAMPION
 from podium.errors import RolledBackError, WorkFailedError
 from podium.hooks.mlflow import RegistryError
 from podium.platform import settings
 
 from tests.plugins.cluster import Platform, wait_for
-from tests.plugins.harness import Ti, begin, call, finish, run
+from tests.plugins.harness import Ti, begin, call, call_with, finish, run
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -45,8 +47,11 @@ class Registry:
                 self.wfile.write(b"{}")
 
             def do_GET(self) -> None:
-                version = registry.aliases.get("champion")
-                answer = {"model_version": {"version": version}} if version else {"error_code": MISSING}
+                asks_for_tags = "/model-versions/get?" in self.path
+                version = "2" if asks_for_tags else registry.aliases.get("champion")
+                tags = [{"key": key, "value": value} for key, value in registry.tags.items()]
+                found = {"model_version": {"version": version, "tags": tags}}
+                answer = found if version else {"error_code": MISSING}
                 body = json.dumps(answer).encode()
                 self.send_response(200 if version else 404)
                 self.send_header("Content-Type", "application/json")
@@ -292,16 +297,31 @@ RECORD = {"outcome": "promoted", "reason": "fine", "version": "2", "replaced": "
 RECORD |= {"requests": 40, "failed": 0, "p99_ms": 3.0}  # type: ignore[dict-item]
 
 
-def recorder(record: dict[str, Any]) -> Any:
+def recorder(record: dict[str, Any], **arguments: Any) -> Any:
     from podium.operators.rollout import RecordRolloutOperator
 
-    return RecordRolloutOperator(task_id="record", model_name="recommender", rollout=record)
+    return RecordRolloutOperator(task_id="record", model_name="recommender", rollout=record, **arguments)
 
 
 def test_the_outcome_is_written_to_the_models_version(registry: Registry) -> None:
     ti = Ti("record", run_id="run-7")
     assert call(recorder(RECORD), "execute", ti) == "promoted"
     assert registry.tags == {"rollout.outcome": "promoted", "rollout.reason": "fine", "rollout.run_id": "run-7"}
+
+
+@pytest.mark.parametrize("view", ["4711", None])
+def test_a_new_champion_is_announced_with_the_view_of_the_features_that_it_serves_from(
+    registry: Registry, view: str | None
+) -> None:
+    if view:
+        registry.tags["podium.feature_view"] = view
+    announced = SimpleNamespace(extra={})
+    operator = recorder(RECORD, outlets=[CHAMPION])
+    call_with(operator, {"run_id": "run-7", "outlet_events": {CHAMPION: announced}})
+    assert announced.extra == {
+        **{key: RECORD[key] for key in ("outcome", "version", "requests", "failed", "p99_ms")},
+        "feature_view": view,
+    }
 
 
 def test_a_rollout_that_had_nothing_to_do_announces_nothing(registry: Registry) -> None:

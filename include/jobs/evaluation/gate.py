@@ -138,7 +138,8 @@ def _read(request: GateRequest) -> JudgedMonth:
 def _first_champion(registry: Registry, request: GateRequest, month: JudgedMonth) -> str:
     """Register the baseline as champion, so that from the first rollout on there is a way back."""
     ranker = own_frequency()
-    model = RankerModel("own_frequency", ranker, request.cutoff, Candidates.of(ranker, month.rows))
+    facts = {"feature_view": str(month.snapshots["features.serving"])}
+    model = RankerModel("own_frequency", ranker, request.cutoff, Candidates.of(ranker, month.rows), facts)
     snapshots = {f"snapshot.{name}": str(number) for name, number in month.snapshots.items()}
     known_until, _ = month_bounds(request.cutoff, request.timezone)
     record = RunRecord(

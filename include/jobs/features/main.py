@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo
 
 from pyspark.sql import DataFrame, SparkSession
 
-from include.jobs.features import compute
+from include.jobs.features import compute, serving
 from include.jobs.features.history import complete_months, judge_cutoffs
 from include.jobs.features.tables import (
     DEMAND,
@@ -50,29 +50,28 @@ def main() -> None:
     spark = lake_session(connections)
     try:
         name = spark.sparkContext.appName
-        tables = build(spark, days, ZoneInfo(arguments.timezone))
+        built = build(spark, days, ZoneInfo(arguments.timezone))
     finally:
         spark.stop()
-    result = {"tables": tables, "seconds": round(time.monotonic() - begun, 3), "cutoffs": [str(day) for day in days]}
-    read, made = (
+    result = built | {"seconds": round(time.monotonic() - begun, 3), "cutoffs": [str(day) for day in days]}
+    result |= lineage.datasets(
+        [lineage.table(name, number) for name, number in built["sources"].items()],
         [
-            lineage.table(name, done["snapshot_id"], done.get("rows"))
-            for name, done in tables.items()
-            if ("rows" in done) is written
-        ]
-        for written in (False, True)
+            *(lineage.table(name, table["snapshot_id"], table["rows"]) for name, table in built["tables"].items()),
+            lineage.table(serving.NAME, built["view"]),
+        ],
     )
-    result |= lineage.datasets(read, made)
     bucket = urlsplit(connections.warehouse).netloc
     write_object(arguments.result or f"s3://{bucket}/results/features/{name}.json", result, connections)
     write_result(result)
 
 
 def build(spark: SparkSession, days: list[dt.date], zone: ZoneInfo) -> dict[str, Any]:
-    """Build all feature tables at the given cutoffs.
+    """Build all feature tables at the given cutoffs, then publish them as one view.
 
     Returns:
-        Rows, snapshot id and seconds of each table, and the snapshot of the events that they were made from.
+        `tables`: rows, snapshot id and seconds of each; `sources`: the snapshots that they were made from; `view`: the
+        snapshot id of the published view.
 
     Raises:
         HistoryError: closed intervals do not cover a cutoff's past.
@@ -85,11 +84,12 @@ def build(spark: SparkSession, days: list[dt.date], zone: ZoneInfo) -> dict[str,
         "podium.source-snapshot": str(events.snapshot_id),
     }
     bought = compute.purchases(events.rows, zone.key)
-    products, households = read_reference(spark, "products"), read_reference(spark, "households")
+    references = {name: read_reference(spark, name) for name in ("reference.products", "reference.households")}
+    products, households = (reference.rows for reference in references.values())
     made = compute.features(spark, bought, products, households, cutoffs)
     months = [str(month) for month in complete_months(events.ledger, zone)]
     demand = compute.demand(bought, products, months)
-    written = {
+    tables = {
         INTERACTIONS.name: replace_partitions(spark, INTERACTIONS, made.interactions, summary),
         USERS.name: replace_partitions(spark, USERS, _sorted(made.users, "household_id"), summary),
         ITEMS.name: replace_partitions(spark, ITEMS, _sorted(made.items, "product_id"), summary),
@@ -100,7 +100,11 @@ def build(spark: SparkSession, days: list[dt.date], zone: ZoneInfo) -> dict[str,
             spark, DEMAND, demand.coalesce(1).sortWithinPartitions("month", "day", "store_id", "department"), summary
         ),
     }
-    return written | {"sales.transactions": {"snapshot_id": events.snapshot_id}}
+    sources = {"sales.transactions": events.snapshot_id} | {
+        name: reference.snapshot_id for name, reference in references.items() if reference.snapshot_id is not None
+    }
+    snapshots = sources | {name: table["snapshot_id"] for name, table in tables.items()}
+    return {"tables": tables, "sources": sources, "view": serving.publish(spark, snapshots, summary)}
 
 
 def _sorted(rows: DataFrame, *keys: str) -> DataFrame:

@@ -13,6 +13,12 @@ from include.jobs.lake.connections import CATALOG_NAME
 from include.jobs.lake.errors import LakeError
 from include.jobs.lake.ledger import Ledger
 
+#: Of every table here: old metadata files go as commits go by.
+PROPERTIES = (
+    "'write.parquet.compression-codec'='zstd', 'write.metadata.delete-after-commit.enabled'='true', "
+    "'write.metadata.previous-versions-max'='50'"
+)
+
 log = logging.getLogger(__name__)
 
 
@@ -140,29 +146,39 @@ class Events:
     ledger: Ledger
 
 
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A table of the reference data as of one snapshot; None when nothing was ever written to it."""
+
+    rows: DataFrame
+    snapshot_id: int | None
+
+
 def read_events(spark: SparkSession) -> Events:
     """Read the events, pinned to the snapshot that is current now.
 
     Raises:
         LakeError: the table does not exist or has no snapshot.
     """
-    table = _load(spark, "sales.transactions")
+    table = load(spark, "sales.transactions")
     snapshot = table.currentSnapshot()
     if snapshot is None:
         raise LakeError("table sales.transactions is empty: ingest intervals first")
     # Rows and ledger come from the same state of the table.
-    rows = spark.read.option("versionAsOf", snapshot.snapshotId()).table(f"{CATALOG_NAME}.sales.transactions")
+    rows = _as_of(spark, "sales.transactions", snapshot.snapshotId())
     return Events(rows, snapshot.snapshotId(), Ledger.from_properties(dict(table.properties())))
 
 
-def read_reference(spark: SparkSession, name: str) -> DataFrame:
-    """A table of the reference data: `products` or `households`.
+def read_reference(spark: SparkSession, name: str) -> Reference:
+    """A table of the reference data, `reference.products` or `reference.households`, pinned as the events are.
 
     Raises:
         LakeError: the table does not exist.
     """
-    _load(spark, f"reference.{name}")
-    return spark.table(f"{CATALOG_NAME}.reference.{name}")
+    snapshot = load(spark, name).currentSnapshot()
+    if snapshot is None:
+        return Reference(spark.table(f"{CATALOG_NAME}.{name}"), None)
+    return Reference(_as_of(spark, name, snapshot.snapshotId()), snapshot.snapshotId())
 
 
 def replace_partitions(
@@ -182,14 +198,14 @@ def replace_partitions(
     for key, value in summary.items():
         writer = writer.option(f"snapshot-property.{key}", value)
     writer.overwritePartitions()
-    snapshot = _load(spark, table.name).currentSnapshot()
+    snapshot = load(spark, table.name).currentSnapshot()
     added = int(snapshot.summary().get("added-records") or 0)
     seconds = round(time.monotonic() - begun, 3)
     log.info("%s: %d rows in %.1f s", table.name, added, seconds)
     return {"rows": added, "snapshot_id": snapshot.snapshotId(), "seconds": seconds}
 
 
-def _load(spark: SparkSession, name: str) -> Any:
+def load(spark: SparkSession, name: str) -> Any:
     """A table as Iceberg's own Java object: its metadata in one look, where Spark SQL would run a job for each.
 
     Raises:
@@ -201,6 +217,10 @@ def _load(spark: SparkSession, name: str) -> Any:
     return java.org.apache.iceberg.spark.Spark3Util.loadIcebergTable(spark._jsparkSession, f"{CATALOG_NAME}.{name}")
 
 
+def _as_of(spark: SparkSession, name: str, snapshot_id: int) -> DataFrame:
+    return spark.read.option("versionAsOf", snapshot_id).table(f"{CATALOG_NAME}.{name}")
+
+
 def _create(spark: SparkSession, table: FeatureTable) -> None:
     namespace = table.name.rpartition(".")[0]
     spark.sql(f"CREATE NAMESPACE IF NOT EXISTS {CATALOG_NAME}.{namespace}")
@@ -208,9 +228,7 @@ def _create(spark: SparkSession, table: FeatureTable) -> None:
     # Rows come spread by household and sorted: no shuffle by partition value before the write.
     spark.sql(
         f"CREATE TABLE IF NOT EXISTS {CATALOG_NAME}.{table.name} ({columns}) USING iceberg "
-        f"PARTITIONED BY ({table.partition}) TBLPROPERTIES ('write.distribution-mode'='none', "
-        "'write.parquet.compression-codec'='zstd', 'write.metadata.delete-after-commit.enabled'='true', "
-        "'write.metadata.previous-versions-max'='50')"
+        f"PARTITIONED BY ({table.partition}) TBLPROPERTIES ('write.distribution-mode'='none', {PROPERTIES})"
     )
     # One that an earlier version made lacks what has been added since: null in its rows until they are made anew.
     present = set(spark.table(f"{CATALOG_NAME}.{table.name}").columns)

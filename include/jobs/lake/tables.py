@@ -30,6 +30,7 @@ FEATURES_USERS = "features.users"
 FEATURES_ITEMS = "features.items"
 FEATURES_INTERACTIONS = "features.interactions"
 FEATURES_DEMAND = "features.demand"
+FEATURES_SERVING = "features.serving"
 MONITORING_DRIFT = "monitoring.drift"
 
 #: Old metadata files are removed as commits go by; the ledger lives in the newest one.

@@ -161,6 +161,11 @@ class RankerModel:
     candidates: Candidates
     facts: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def feature_view(self) -> str | None:
+        """The published view of the features that the candidates are from; None of a model that does not tell."""
+        return self.facts.get("feature_view")
+
     def save(self, folder: Path) -> None:
         """Write the three files into an existing folder."""
         weights: dict[str, Any] = {"mean": self.ranker.mean, "scale": self.ranker.scale}

@@ -22,6 +22,8 @@ CHAMPION = "champion"
 ARTIFACT_PATH = "model"
 #: The tag by which a repeated job finds the version that it has registered already.
 RUN_KEY_TAG = "podium.run_key"
+#: The tag of a version that names the published view of the features which its model serves from.
+FEATURE_VIEW_TAG = "podium.feature_view"
 
 
 class RegistryError(RankingError):
@@ -164,7 +166,7 @@ class Registry:
                 self.model_name,
                 source=f"{run.info.artifact_uri}/{ARTIFACT_PATH}",
                 run_id=run_id,
-                tags={RUN_KEY_TAG: run_key},
+                tags={RUN_KEY_TAG: run_key} | ({FEATURE_VIEW_TAG: model.feature_view} if model.feature_view else {}),
                 await_creation_for=0,
             )
         except MlflowException as error:

@@ -9,7 +9,8 @@ from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.expressions import And, BooleanExpression, EqualTo, GreaterThanOrEqual, LessThan
 
 from include.jobs.lake.catalog import load_table
-from include.jobs.lake.tables import FEATURES_INTERACTIONS, TRANSACTIONS
+from include.jobs.lake.feature_view import published_view
+from include.jobs.lake.tables import FEATURES_INTERACTIONS, FEATURES_SERVING, TRANSACTIONS
 from include.jobs.ranking.errors import RankingError
 from include.jobs.ranking.interactions import COLUMNS, Interactions
 from include.jobs.ranking.lists import Purchases
@@ -24,14 +25,18 @@ class MissingPurchasesError(RankingError):
 
 
 def snapshot_ids(catalog: SqlCatalog) -> dict[str, int]:
-    """The current snapshots of the tables that models are made from, by table."""
-    snapshots = {}
-    for name in (FEATURES_INTERACTIONS, TRANSACTIONS):
-        current = load_table(catalog, name).current_snapshot()
-        if current is None:
-            raise RankingError(f"table {name} is empty: ingest events and build features first")
-        snapshots[name] = current.snapshot_id
-    return snapshots
+    """The snapshots of the tables that models are made from, as the published view of the features has them.
+
+    By table; that of `features.serving` is the view's own.
+
+    Raises:
+        LakeError: no view is published.
+    """
+    view = published_view(catalog)
+    return {
+        FEATURES_SERVING: view.snapshot_id,
+        **{name: view.snapshots[name] for name in (FEATURES_INTERACTIONS, TRANSACTIONS)},
+    }
 
 
 def read_interactions(

@@ -94,6 +94,7 @@ def train(plan: TrainingPlan, destination: Destination) -> dict[str, Any] | None
             "weights_sha256": weights_hash(fitted),
             "largest_export_difference": difference,
             "snapshots": {name: str(number) for name, number in snapshots.items()},
+            "feature_view": str(snapshots["features.serving"]),
         }
         serving = read_interactions(catalog, plan.serving_cutoff, features)
         result = _register(plan, destination, fitted, serving, facts, started)

@@ -44,8 +44,8 @@ def _serve(arguments: argparse.Namespace) -> None:
             uri = f"models:/{name}/{registry.version(f'@{alias}').version}"
     model = load_uri(uri)
     _log.info(
-        "serve %s (%s, %d households) on %s:%d after %.1f s",
-        *(uri, model.name, len(model.candidates.household_id), arguments.host, arguments.port),
+        "serve %s (%s, %d households, feature view %s) on %s:%d after %.1f s",
+        *(uri, model.name, len(model.candidates.household_id), model.feature_view, arguments.host, arguments.port),
         time.monotonic() - started,
     )
     # What is loaded stays: the collector need not walk through it during requests.

@@ -1,7 +1,8 @@
 """KServe's V1 predict protocol of this model: what a request must be, and what a reply is.
 
 Request: `{"instances": [{"household_id": 1228, "k": 20}]}`; `k` may be left out.
-Reply: `{"predictions": [{"household_id", "products", "scores", "personal", "model_version"}]}`, in the same order.
+Reply: `{"predictions": [{"household_id", "products", "scores", "personal", "model_version", "feature_view"}]}`, in the
+same order; `feature_view` is the snapshot of `features.serving` that the model serves from.
 """
 
 from collections.abc import Mapping

@@ -22,6 +22,7 @@ class RankerService(kserve.Model):  # type: ignore[misc]  # kserve has no types
         super().__init__(name)
         self._recommender = Recommender(model)
         self._version = version
+        self._feature_view = model.feature_view
         self.ready = True
 
     async def predict(
@@ -42,6 +43,7 @@ class RankerService(kserve.Model):  # type: ignore[misc]  # kserve has no types
                     "scores": found.scores,
                     "personal": found.personal,
                     "model_version": self._version,
+                    "feature_view": self._feature_view,
                 }
             )
         return {"predictions": predictions}

@@ -13,13 +13,14 @@ from include.jobs.lake import lineage
 from include.jobs.lake.connections import Connections
 from include.jobs.lake.erasures import put_on_list
 from include.jobs.lake.errors import EXIT_TRY_LATER, JobError
+from include.jobs.lake.feature_view import repoint
 from include.jobs.lake.ledger import Ledger
 from include.jobs.lake.pseudonyms import Pseudonyms
 from include.jobs.lake.result import read_object, write_object
 from include.jobs.upkeep.erase_models import erase_artifacts, flag_models, follow_tags, knowing
 from include.jobs.upkeep.erase_tables import erase_rows, rewrite_tags
 from include.jobs.upkeep.erase_topics import bury, search_topic
-from include.jobs.upkeep.protect import Models
+from include.jobs.upkeep.protect import VIEW_TAG, Models, protect
 from include.jobs.upkeep.search import report, search_bucket
 from include.jobs.upkeep.tables import all_tables
 
@@ -54,7 +55,12 @@ def erase(
     # First of all: what is ingested from now on leaves the household out.
     put_on_list(catalog, pseudonym)
     flagged = flag_models(catalog, models, household_id, pseudonym, dt.datetime.now(dt.UTC).isoformat())
-    follow_tags(models, rewrite_tags(catalog, household_id))
+    # What the view names must have its tag, or it would not be written anew.
+    protect(catalog, all_tables(catalog), models.snapshots())
+    rewritten = rewrite_tags(catalog, household_id)
+    follow_tags(models, rewritten)
+    if moved := {each.table: (each.before, each.after) for each in rewritten if each.tag == VIEW_TAG}:
+        repoint(catalog, moved)
     rows = erase_rows(catalog, household_id)
     pages = _drop_pages(connections, household_id)
     topics = [search_topic(servers, topic, household_id) for topic in topics_of(catalog)]

@@ -16,6 +16,7 @@ import numpy as np
 from mlflow.entities import Run, ViewType
 from pyiceberg.catalog.sql import SqlCatalog
 
+from include.jobs.lake.erasures import HOUSEHOLD
 from include.jobs.ranking.model import Candidates, RankerModel
 from include.jobs.ranking.registry import ARTIFACT_PATH
 from include.jobs.upkeep.erase_tables import Rewritten, holds
@@ -38,7 +39,9 @@ def flag_models(catalog: SqlCatalog, models: Models, household_id: int, pseudony
     def saw(model: ModelSnapshots) -> bool:
         for name, number in model.snapshots.items():
             table = tables.get(name)
-            if table is None or table.snapshot_by_id(number) is None or holds(table, household_id, number):
+            if table is None or table.snapshot_by_id(number) is None:
+                return True
+            if HOUSEHOLD in table.schema().column_names and holds(table, household_id, number):
                 return True
         return False
 

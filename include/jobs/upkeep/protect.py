@@ -1,7 +1,7 @@
-"""Tags the snapshots that registered models were made from, so that no expiry of any engine takes them.
+"""Tags the snapshots that registered models and the published view of the features need, so that no expiry takes them.
 
 A model says in its run's tags `snapshot.<table>` what it has read. A version that is deleted in MLflow frees its
-snapshots: its tags go with the next run.
+snapshots: its tags go with the next run. So do those of the view when another one is published.
 """
 
 import logging
@@ -23,10 +23,13 @@ from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_rand
 from include.jobs.lake.commits import COMMIT_DEADLINE_S
 from include.jobs.lake.connections import require
 from include.jobs.lake.errors import LakeError
+from include.jobs.lake.feature_view import viewed_snapshots
 
 #: Tags of the form `model.<name>.<version>` are this module's own.
 TAG_PREFIX: Final = "model."
 SNAPSHOT_TAG: Final = "snapshot."
+#: The tag of what the published view names; this module's own too.
+VIEW_TAG: Final = "view.features.serving"
 
 log = logging.getLogger(__name__)
 
@@ -109,7 +112,7 @@ class Models:
 
 @dataclass(frozen=True, slots=True)
 class Protected:
-    """Tags set and taken away, and what no longer exists though a model needs it: `table@snapshot (tag)`."""
+    """Tags set and taken away, and what no longer exists though it is needed: `table@snapshot (tag)`."""
 
     set: int
     removed: int
@@ -117,8 +120,10 @@ class Protected:
 
 
 def protect(catalog: SqlCatalog, tables: list[str], models: list[ModelSnapshots]) -> Protected:
-    """Bring the tags of all tables to what the models need. Safe to repeat, and beside writers."""
+    """Bring the tags of tables to what the models and the view need. Safe to repeat, and beside writers."""
     wanted: defaultdict[str, dict[str, int]] = defaultdict(dict)
+    for table, snapshot_id in viewed_snapshots(catalog).items():
+        wanted[table][VIEW_TAG] = snapshot_id
     for model in models:
         for table, snapshot_id in model.snapshots.items():
             wanted[table][model.tag] = snapshot_id
@@ -129,7 +134,7 @@ def protect(catalog: SqlCatalog, tables: list[str], models: list[ModelSnapshots]
         done = done[0] + changed, done[1] + removed
         missing += gone
     if missing:
-        log.warning("snapshots of models that are gone already: %s", ", ".join(missing))
+        log.warning("snapshots that are needed and gone already: %s", ", ".join(missing))
     return Protected(*done, missing)
 
 
@@ -156,9 +161,9 @@ def _tag(catalog: SqlCatalog, name: str, wanted: Mapping[str, int]) -> tuple[int
 
 
 def tags_of(table: Table) -> dict[str, int]:
-    """The snapshots that models keep, by tag."""
+    """The snapshots that models and the view keep, by tag."""
     return {
         name: ref.snapshot_id
         for name, ref in table.refs().items()
-        if ref.snapshot_ref_type is SnapshotRefType.TAG and name.startswith(TAG_PREFIX)
+        if ref.snapshot_ref_type is SnapshotRefType.TAG and (name.startswith(TAG_PREFIX) or name == VIEW_TAG)
     }

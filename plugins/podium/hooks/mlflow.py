@@ -46,6 +46,15 @@ class ModelRegistryHook:
         """
         self._call("POST", "/model-versions/set-tag", {"name": model, "version": version, "key": key, "value": value})
 
+    def tag(self, model: str, version: str, key: str) -> str | None:
+        """A tag of a version; None when it has none of that key.
+
+        :raises RegistryError: the registry refuses or cannot be reached.
+        """
+        answer = self._call("GET", "/model-versions/get", {"name": model, "version": version}) or {}
+        tags = answer["model_version"].get("tags", [])
+        return next((str(tag["value"]) for tag in tags if tag["key"] == key), None)
+
     def _call(
         self, method: str, path: str, values: dict[str, str], *, missing_is_none: bool = False
     ) -> dict[str, Any] | None:

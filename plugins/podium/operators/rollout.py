@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
 CHAMPION: Final = "champion"
+# Set at registration: the published view of the features that a version serves from.
+FEATURE_VIEW_TAG: Final = "podium.feature_view"
 CANARY_READY: Final = "CanaryPredictorReady"
 
 
@@ -243,7 +245,8 @@ class RecordRolloutOperator(BaseOperator):
 
     :param rollout: the record that RolloutOperator returned, templated.
     :param model_name: of the registered model.
-    :param outlets: the asset of the champion; its event's extra is the record.
+    :param outlets: the asset of the champion; its event's extra is the record, with the view of the features that it
+        serves from.
     """
 
     template_fields: Sequence[str] = ("rollout",)
@@ -270,6 +273,7 @@ class RecordRolloutOperator(BaseOperator):
             raise RolledBackError(self.model_name, version, record["replaced"], record["reason"])
         for outlet in self.outlets:
             context["outlet_events"][outlet].extra = {
-                key: record[key] for key in ("outcome", "version", "requests", "failed", "p99_ms")
+                **{key: record[key] for key in ("outcome", "version", "requests", "failed", "p99_ms")},
+                "feature_view": registry.tag(self.model_name, version, FEATURE_VIEW_TAG),
             }
         return record["outcome"]

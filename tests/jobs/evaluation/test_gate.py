@@ -11,12 +11,14 @@ from pyiceberg.expressions import EqualTo
 
 from include.jobs.evaluation.gate import K
 from include.jobs.lake.catalog import load_table, open_catalog
-from include.jobs.lake.tables import FEATURES_INTERACTIONS
+from include.jobs.lake.feature_view import published_view
+from include.jobs.lake.tables import FEATURES_INTERACTIONS, TRANSACTIONS
 from include.jobs.ranking.features import FEATURES
 from include.jobs.ranking.lists import Purchases, popular_products, rank, recall_at_k
 from include.jobs.ranking.model import Candidates, Layer, Ranker, RankerModel
-from include.jobs.ranking.registry import CANDIDATE, CHAMPION, Registry, RunRecord
+from include.jobs.ranking.registry import CANDIDATE, CHAMPION, FEATURE_VIEW_TAG, Registry, RunRecord
 from tests.jobs.model_platform import Platform, result_of
+from tests.jobs.published import publish_view
 
 JUNE, JULY = dt.date(2017, 6, 1), dt.date(2017, 7, 1)
 pytestmark = pytest.mark.slow
@@ -67,7 +69,10 @@ def test_the_first_gate_makes_the_baseline_champion_and_judges_by_the_definition
     assert result["candidate_version"] == version
     assert result["champion_version"] == registry.alias(CHAMPION) != version
     assert result["champion_recall_at_20"] == pytest.approx(expected["own_frequency"])
-    assert registry.load(str(result["champion_version"])).name == "own_frequency"
+    champion = registry.load(str(result["champion_version"]))
+    assert champion.name == "own_frequency"
+    assert champion.feature_view == str(published_view(open_catalog(platform.connections)).snapshot_id)
+    assert registry.version(str(result["champion_version"])).tags[FEATURE_VIEW_TAG] == champion.feature_view
     tags = registry.version(version).tags
     assert (tags["gate"], tags["gate.cutoff"]) == ("passed", "2017-06-01")
     metrics = MlflowClient(platform.environment["MLFLOW_TRACKING_URI"]).get_run(registry.version(version).run_id).data
@@ -115,13 +120,18 @@ def test_a_cutoff_without_features_is_told_with_the_mend(platform: Platform, reg
 
 def test_a_month_that_is_not_complete_is_not_judged(platform: Platform, registry: Registry) -> None:
     register(platform, registry, "good", linear(log_decay_90=1.0))
-    table = load_table(open_catalog(platform.connections), FEATURES_INTERACTIONS)
+    catalog = open_catalog(platform.connections)
+    table = load_table(catalog, FEATURES_INTERACTIONS)
     rows = table.scan(row_filter=EqualTo("cutoff", "2017-06-01")).to_arrow()
     later = pa.array([dt.date(2017, 8, 1)] * rows.num_rows, pa.date32())
     names = rows.schema.names
     rows = rows.set_column(names.index("cutoff"), "cutoff", later)
     rows = rows.set_column(names.index("label"), "label", pa.nulls(rows.num_rows, pa.int32()))
     table.append(rows)
+    # What is not published yet is not there.
+    done = platform.run("include.jobs.evaluation", "gate", "--cutoff", "2017-08-01", check=False)
+    assert "holds no rows of cutoff 2017-08-01" in done.stderr
+    publish_view(catalog, FEATURES_INTERACTIONS, TRANSACTIONS)
     done = platform.run("include.jobs.evaluation", "gate", "--cutoff", "2017-08-01", check=False)
     assert done.returncode == 1
     assert "has no labels for cutoff 2017-08-01" in done.stderr

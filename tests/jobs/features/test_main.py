@@ -5,11 +5,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame, SparkSession
 
+from include.jobs.features import main
 from include.jobs.features.compute import PROFILE
 from include.jobs.features.history import HistoryError
 from include.jobs.features.main import build
+from include.jobs.features.tables import ITEMS, FeatureTable, replace_partitions
 from include.jobs.lake.errors import LakeError
 from include.jobs.lake.ledger import IntervalRecord
 from tests.jobs.features.shop import EVENTS_SCHEMA, PRODUCTS, ZONE, closed, frame, purchases
@@ -37,7 +39,7 @@ def load(spark: SparkSession, *records: IntervalRecord) -> None:
 @pytest.fixture
 def shop(spark: SparkSession) -> Iterator[SparkSession]:
     """Events of January to May, all closed, and the products; no feature tables yet."""
-    for table in TABLES:
+    for table in (*TABLES, "features.serving"):
         spark.sql(f"DROP TABLE IF EXISTS lake.{table}")
     load(spark, *(closed(month(number), month(number + 1)) for number in range(1, 6)))
     spark.sql("CREATE NAMESPACE IF NOT EXISTS lake.reference")
@@ -50,24 +52,61 @@ def shop(spark: SparkSession) -> Iterator[SparkSession]:
     spark.catalog.clearCache()
 
 
-def content(spark: SparkSession, table: str) -> list[Any]:
-    return sorted(spark.table(f"lake.{table}").collect(), key=str)
+def content(spark: SparkSession, table: str, snapshot_id: int | None = None) -> list[Any]:
+    reader = spark.read if snapshot_id is None else spark.read.option("versionAsOf", snapshot_id)
+    return sorted(reader.table(f"lake.{table}").collect(), key=str)
+
+
+def view(spark: SparkSession) -> dict[str, int]:
+    """What is published: the snapshot of each table."""
+    return {row.table_name: row.snapshot_id for row in spark.table("lake.features.serving").collect()}
 
 
 def test_tables_are_made_and_a_second_run_changes_nothing(shop: SparkSession) -> None:
-    first = build(shop, [month(3), month(4)], ZONE)
+    first = build(shop, [month(3), month(4)], ZONE)["tables"]
     before = {table: content(shop, table) for table in TABLES}
     assert {str(row.cutoff) for row in before["features.interactions"]} == {"2017-03-01", "2017-04-01"}
     for table in TABLES:
         assert first[table]["rows"] == len(before[table]) > 0
-    second = build(shop, [month(3), month(4)], ZONE)
+    built = build(shop, [month(3), month(4)], ZONE)
+    second = built["tables"]
     assert {table: content(shop, table) for table in TABLES} == before
     for table in TABLES:
         snapshots = shop.sql(f"SELECT snapshot_id, operation, summary FROM lake.{table}.snapshots").collect()
         assert [row.snapshot_id for row in snapshots] == [first[table]["snapshot_id"], second[table]["snapshot_id"]]
         assert snapshots[1].operation == "overwrite", "one snapshot, not a delete and an append"
         source = snapshots[1].summary["podium.source-snapshot"]
-        assert source == str(second["sales.transactions"]["snapshot_id"])
+        assert source == str(built["sources"]["sales.transactions"])
+
+
+def test_all_tables_are_published_as_one_view_once_all_are_written(
+    shop: SparkSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = build(shop, [month(3)], ZONE)
+    published = view(shop)
+    assert published == first["sources"] | {name: first["tables"][name]["snapshot_id"] for name in TABLES}
+    assert {"sales.transactions", "reference.products"} <= set(first["sources"])
+    before = {name: content(shop, name, published[name]) for name in TABLES}
+
+    def dies_at_items(spark: SparkSession, table: FeatureTable, rows: DataFrame, summary: dict[str, str]) -> Any:
+        if table is ITEMS:
+            raise KeyboardInterrupt
+        return replace_partitions(spark, table, rows, summary)
+
+    monkeypatch.setattr(main, "replace_partitions", dies_at_items)
+    late = purchases(baskets=900)
+    frame(shop, late[len(purchases()) :]).writeTo("lake.sales.transactions").append()
+    with pytest.raises(KeyboardInterrupt):
+        build(shop, [month(3)], ZONE)
+    assert content(shop, "features.interactions") != before["features.interactions"]
+    assert view(shop) == published, "whoever reads by the view sees nothing of half a build"
+    assert {name: content(shop, name, published[name]) for name in TABLES} == before
+
+    monkeypatch.undo()
+    second = build(shop, [month(3)], ZONE)
+    snapshots = shop.sql("SELECT snapshot_id FROM lake.features.serving.snapshots ORDER BY committed_at").collect()
+    assert [row.snapshot_id for row in snapshots] == [first["view"], second["view"]]
+    assert all(number != published[name] for name, number in view(shop).items() if name in TABLES)
 
 
 def test_other_cutoffs_stay_as_they_are(shop: SparkSession) -> None:

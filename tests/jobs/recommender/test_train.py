@@ -14,7 +14,7 @@ from pyarrow.fs import FileSelector
 
 from include.jobs.lake.result import read_object
 from include.jobs.ranking.features import FEATURES
-from include.jobs.ranking.registry import CANDIDATE, Registry
+from include.jobs.ranking.registry import CANDIDATE, FEATURE_VIEW_TAG, Registry
 from tests.jobs.model_platform import RESULT_MARK, Platform, result_of
 from tests.services import ROOT
 
@@ -61,6 +61,7 @@ def test_a_candidate_comes_out_with_all_that_made_it(platform: Platform, first: 
     assert run.tags["labels_to"] == "2017-06-01T00:00:00-04:00"
     assert run.tags["snapshot.features.interactions"] == first["snapshots"]["features.interactions"]
     assert run.tags["snapshot.sales.transactions"] == first["snapshots"]["sales.transactions"]
+    assert run.tags["snapshot.features.serving"] == first["feature_view"] == version.tags[FEATURE_VIEW_TAG]
     assert first["workers"] == 2
     assert first["validation_recall_at_20"] > 0
     assert read_object("s3://lake/results/train/first.json", platform.connections) == first
@@ -72,6 +73,7 @@ def test_its_model_is_whole_and_finite(platform: Platform, first: dict[str, Any]
     assert [layer.kernel.shape[1] for layer in model.ranker.layers] == [16, 8, 1]
     assert np.isfinite(model.ranker.score(model.candidates.inputs)).all()
     assert model.cutoff.isoformat() == "2017-06-01"
+    assert model.feature_view == first["feature_view"]
 
 
 def test_checkpoints_go_when_the_model_is_registered(platform: Platform, first: dict[str, Any]) -> None:

@@ -20,5 +20,6 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         popular_product_id=np.array([200, 500, 101, *range(600, 700)], np.int64),
         popular_purchases=np.linspace(300, 1, 103),
     )
-    RankerModel("own_frequency", own_frequency(), dt.date(2017, 12, 1), candidates).save(folder)
+    facts = {"feature_view": "4711"}
+    RankerModel("own_frequency", own_frequency(), dt.date(2017, 12, 1), candidates, facts).save(folder)
     return folder

@@ -91,6 +91,7 @@ def test_it_answers_each_instance_in_order(server: Server) -> None:
     assert (first["household_id"], first["products"], first["personal"]) == (3, [101, 102, 100, 200], 3)
     assert (second["household_id"], second["products"], second["personal"]) == (8, [200], 0)
     assert first["model_version"] == second["model_version"]
+    assert first["feature_view"] == second["feature_view"] == "4711"
 
 
 @pytest.mark.parametrize(

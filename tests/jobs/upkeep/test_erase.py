@@ -19,10 +19,11 @@ from include.jobs.lake.catalog import ensure_table
 from include.jobs.lake.commits import STAGING, files_of, publish_interval, scan_interval
 from include.jobs.lake.connections import Connections
 from include.jobs.lake.erasures import listed_pseudonyms
+from include.jobs.lake.feature_view import published_view
 from include.jobs.lake.ledger import Ledger
 from include.jobs.lake.pseudonyms import Pseudonyms
 from include.jobs.lake.result import read_object
-from include.jobs.lake.tables import HOUSEHOLDS, QUARANTINE
+from include.jobs.lake.tables import FEATURES_SERVING, HOUSEHOLDS, QUARANTINE
 from include.jobs.ranking.model import Candidates, RankerModel, own_frequency
 from include.jobs.upkeep.erase import NotErasedError, erase, prove, report_address
 from include.jobs.upkeep.erase_models import FLAG, load, runs
@@ -31,6 +32,7 @@ from include.jobs.upkeep.maintain import Policy, maintain_all
 from include.jobs.upkeep.protect import Models, protect
 from include.jobs.upkeep.tables import all_tables
 from tests.jobs.contracted import SALES
+from tests.jobs.published import publish_view
 from tests.jobs.upkeep.lake import broken, fill, hour, record, register, sale
 
 ERASED, OTHER = 900, 901
@@ -239,6 +241,21 @@ def test_a_tag_names_the_same_content_without_the_household(catalog: SqlCatalog,
     }
     assert sorted(table.scan(snapshot_id=done.after).to_arrow()["household_id"].to_pylist()) == [903, 904, 905, 906]
     assert rewrite_tags(catalog, ERASED) == []
+
+
+def test_the_view_of_the_features_names_the_same_without_the_household(
+    spark: SparkSession, catalog: SqlCatalog, connections: Connections, models: Models, topic: str
+) -> None:
+    seen = fill(catalog, 0, sales(0), record=record(0, 6))
+    view = publish_view(catalog, NAME)
+    register(models.client, "recommender", {FEATURES_SERVING: view, NAME: seen})
+    fill(catalog, 0, sales(0)[1:], record=record(0, 5))
+    erase(connections, catalog, models, Pseudonyms("a key"), ERASED, topic)
+    expire(spark, catalog)
+    now = published_view(catalog)
+    rows = catalog.load_table(NAME).scan(snapshot_id=now.snapshots[NAME]).to_arrow()
+    assert sorted(rows["household_id"].to_pylist()) == [903, 904, 905, 906]
+    assert now.snapshots[NAME] not in (seen, catalog.load_table(NAME).metadata.current_snapshot_id)
 
 
 def test_other_tables_of_events_are_erased_too(catalog: SqlCatalog) -> None:

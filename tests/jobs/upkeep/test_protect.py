@@ -5,8 +5,10 @@ from typing import Any
 import pytest
 from pyiceberg.catalog.sql import SqlCatalog
 
-from include.jobs.upkeep.protect import Models, ModelsUnknownError, protect, tags_of
+from include.jobs.lake.tables import FEATURES_SERVING
+from include.jobs.upkeep.protect import VIEW_TAG, Models, ModelsUnknownError, protect, tags_of
 from tests.jobs.contracted import SALES
+from tests.jobs.published import publish_view
 from tests.jobs.upkeep.lake import fill, hour, register, sale
 
 NAME = SALES.identifier
@@ -30,6 +32,20 @@ def test_every_version_keeps_its_snapshot_until_it_is_deleted(catalog: SqlCatalo
     models.client.delete_model_version("recommender", version)
     assert protect(catalog, [NAME], models.snapshots()).removed == 1
     assert set(tags_of(catalog.load_table(NAME))) == {"model.recommender.1", "model.demand.1"}
+
+
+def test_what_the_view_of_the_features_names_is_kept_until_another_is_published(
+    catalog: SqlCatalog, models: Models
+) -> None:
+    first = fill(catalog, 0, rows(1))
+    view = publish_view(catalog, NAME)
+    second = fill(catalog, 0, rows(2))
+    assert protect(catalog, [FEATURES_SERVING, NAME], models.snapshots()).set == 2
+    assert tags_of(catalog.load_table(NAME)) == {VIEW_TAG: first}
+    assert tags_of(catalog.load_table(FEATURES_SERVING)) == {VIEW_TAG: view}
+    publish_view(catalog, NAME)
+    protect(catalog, [NAME], models.snapshots())
+    assert tags_of(catalog.load_table(NAME)) == {VIEW_TAG: second}
 
 
 def test_more_versions_than_one_page_of_the_registry(catalog: SqlCatalog, models: Models) -> None:
