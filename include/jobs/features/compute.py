@@ -121,9 +121,8 @@ def _calendar(spark: SparkSession, bought: DataFrame, cutoffs: Sequence[Cutoff])
 
 def _pairs(bought: DataFrame, days: DataFrame) -> DataFrame:
     """One row per cutoff, household and product bought before it: what these two alone tell."""
-    # A product counts once a basket, however many lines it has there.
-    lines = bought.groupBy("household_id", "product_id", "basket_id").agg(
-        F.min("day").alias("day"),
+    # A product counts once a basket, however many lines it has there; what is of another day may be of the future.
+    lines = bought.groupBy("household_id", "product_id", "basket_id", "day").agg(
         *(F.sum(name).alias(name) for name in ("quantity", "cents", "discount_cents")),
         F.max("promoted").alias("promoted"),
     )
@@ -152,8 +151,8 @@ def _pairs(bought: DataFrame, days: DataFrame) -> DataFrame:
 
 
 def _users(bought: DataFrame, pairs: DataFrame, days: DataFrame) -> DataFrame:
-    baskets = bought.groupBy("household_id", "basket_id").agg(
-        F.min("day").alias("day"), F.sum("cents").alias("cents"), F.sum("discount_cents").alias("discount_cents")
+    baskets = bought.groupBy("household_id", "basket_id", "day").agg(
+        F.sum("cents").alias("cents"), F.sum("discount_cents").alias("discount_cents")
     )
     of_baskets = (
         baskets.join(days.where("past = 1"), "day")

@@ -20,11 +20,11 @@ SELECT household_id, product_id, basket_id, store_id, day, quantity, CAST(round(
 FROM events
 """
 
-# A product counts once a basket, on the basket's first day, however many lines it has there.
+# A product counts once a basket and day, however many lines it has there.
 _SEEN = """
 CREATE TABLE seen AS
 WITH lines AS (
-    SELECT household_id, product_id, basket_id, min(day) AS day, sum(quantity) AS quantity, sum(cents) AS cents,
+    SELECT household_id, product_id, basket_id, day, sum(quantity) AS quantity, sum(cents) AS cents,
         sum(discount) AS discount, max(promoted) AS promoted
     FROM bought GROUP BY ALL
 )
@@ -36,8 +36,8 @@ _USERS = """
 CREATE TABLE users AS
 WITH baskets AS (
     SELECT cutoff, household_id, basket_id, sum(cents) AS cents, sum(discount) AS discount,
-        date_diff('day', min(day), cutoff) AS age
-    FROM bought JOIN cutoffs ON day < cutoff GROUP BY cutoff, household_id, basket_id
+        date_diff('day', day, cutoff) AS age
+    FROM bought JOIN cutoffs ON day < cutoff GROUP BY cutoff, household_id, basket_id, day
 ),
 counted AS (
     SELECT cutoff, household_id, product_id, count(*) AS purchases FROM seen GROUP BY ALL

@@ -1,4 +1,7 @@
-"""A small made-up shop, with what is hard: local midnights, a clock change, a product twice in a basket."""
+"""A small made-up shop, with what is hard: local midnights, a clock change, a product twice in a basket.
+
+Some baskets have lines on two days.
+"""
 
 import datetime as dt
 import random
@@ -40,12 +43,14 @@ def purchases(seed: int = 5, baskets: int = 700) -> list[dict[str, Any]]:
         store = choose.randint(1, STORES)
         bought = choose.choices(range(1, PRODUCTS + 1), k=choose.randint(1, 6))
         for line, product in enumerate(bought):
+            # Some baskets have lines on both sides of a midnight between months.
+            at = moment + dt.timedelta(seconds=1) if number % 20 == 10 and line % 2 else moment
             rows.append(
                 {
                     "interval_start": begin,
                     "kafka_partition": 0,
                     "kafka_offset": len(rows),
-                    "event_time": moment,
+                    "event_time": at,
                     "schema_version": 1,
                     "event_id": f"{number}-{product}-{line}",
                     "household_id": household,
@@ -57,7 +62,7 @@ def purchases(seed: int = 5, baskets: int = 700) -> list[dict[str, Any]]:
                     "retail_disc": choose.randint(0, 200) / 100,
                     "coupon_disc": choose.choice([0.0, 0.1]),
                     "coupon_match_disc": choose.choice([0.0, 0.25]),
-                    "transaction_timestamp": moment,
+                    "transaction_timestamp": at,
                 }
             )
     return rows
