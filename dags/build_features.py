@@ -2,7 +2,7 @@
 
 import datetime as dt
 
-from airflow.sdk import DAG
+from airflow.sdk import DAG, Param
 from podium.assets import FEATURES, SALES
 from podium.dag_defaults import Tag, default_args
 from podium.operators.spark import PodiumSparkOperator
@@ -14,7 +14,14 @@ DOC = """
 A Spark application makes `features.users` (habits and profile of households), `features.items` (popularity, prices,
 promotions), `features.interactions` and `features.preferences` (what a household prefers, weighted by recency), for each
 cutoff day in `features.cutoffs` of `include/config`, and `features.demand`. A feature sees only what lies strictly before
-its cutoff. Each cutoff's rows are replaced in one snapshot: running it again gives the same tables.
+its cutoff.
+
+A run makes only what is out of date, partition by partition: a cutoff whose purchases before it, reference data or code
+have changed, the labels of a month that has become complete or has changed, the demand of a changed month. Content
+counts, not when it was ingested: the same interval ingested again makes nothing stale. A table's partitions are replaced
+in one snapshot, and making them again gives the same rows. `partitions` of the result says what was made. To make all:
+
+    airflow dags trigger build_features --conf '{"partitions": "all"}'
 
 Once all are written, `features.serving` is replaced in one commit: it names the snapshot of each table, and of what they
 were made from. Trainings and gates read the tables by it, and so never mix two builds; a model's version names the
@@ -25,7 +32,7 @@ Whenever `ingest_transactions` announces new intervals, and on `features.schedul
 
 ### Backfill
     airflow backfill create --dag-id build_features --from-date 2026-01-01 --to-date 2026-01-31
-One run makes all cutoffs anew, so trigger the DAG once instead; new cutoffs go under `features.cutoffs` first.
+One run brings all cutoffs up to date, so trigger the DAG once instead; new cutoffs go under `features.cutoffs` first.
 
 ### When a task fails
 | task | means | do |
@@ -41,6 +48,7 @@ with DAG(
     catchup=False,
     max_active_runs=1,
     default_args=default_args(dt.timedelta(hours=2)),
+    params={"partitions": Param("stale", type="string", enum=["stale", "all"], description="which to make")},
     tags=[Tag.FEATURES, Tag.RECOMMENDER],
     doc_md=DOC,
 ):
@@ -51,6 +59,7 @@ with DAG(
         arguments=[
             *("--cutoffs", ",".join(day.isoformat() for day in features.cutoffs)),
             *("--timezone", settings().ingest.timezone),
+            *("--partitions", "{{ params.partitions }}"),
         ],
         driver_cores=features.driver_cores,
         driver_memory=features.driver_memory,

@@ -70,7 +70,7 @@ def summary(outcome: Outcome) -> dict[str, Any]:
         },
         "features": {
             "tables": sorted(tables),
-            "rows": sum(table["rows"] for table in tables.values()),
+            "rows": sum(table["total_rows"] for table in tables.values()),
             "seconds": round(outcome.features.get("seconds", 0.0), 1),
         },
         "recommender": {

@@ -42,7 +42,7 @@ def outcome() -> Outcome:
         produced={"produced": 100, "present": 200, "total": 300, "broken": 3},
         intervals=[interval(1, 100, 1), interval(2, 200, 2)],
         features={
-            "tables": {"features.users": {"rows": 5}, "features.items": {"rows": 7}},
+            "tables": {"features.users": {"total_rows": 5}, "features.items": {"total_rows": 7}},
             "seconds": 4,
         },
         training={"seconds": 9},

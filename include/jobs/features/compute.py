@@ -6,6 +6,7 @@ Sums are taken over whole numbers (cents, weights in fixed point), because sums 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from pyspark.sql import Column, DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
@@ -33,9 +34,9 @@ class Features:
 def purchases(events: DataFrame, timezone: str) -> DataFrame:
     """Events of `sales.transactions` as purchases: whole numbers, and the local day as `day`.
 
-    Spread by household: all work by household then needs no further shuffle.
+    Spread by household: all work by household then needs no further shuffle. They are computed and kept in the cache.
     """
-    return events.select(
+    bought = events.select(
         "household_id",
         "product_id",
         "basket_id",
@@ -46,17 +47,25 @@ def purchases(events: DataFrame, timezone: str) -> DataFrame:
         (_cents("retail_disc") + _cents("coupon_disc") + _cents("coupon_match_disc")).alias("discount_cents"),
         (F.col("retail_disc") > 0).cast("int").alias("promoted"),
     ).repartition("household_id")
+    # Spark knows how cached rows are spread only once they are there: whatever is planned before shuffles them again.
+    bought.persist().count()
+    return bought
+
+
+def digests(rows: DataFrame, *by: str) -> dict[Any, str]:
+    """A digest of the rows of each group by its key, or of all of them by `None`; the order of rows does not matter."""
+    # A null leaves xxhash64 as it is: whether a column is null is hashed beside it.
+    number = F.xxhash64(*rows.columns, *(F.isnull(name) for name in rows.columns))
+    # In halves, whose sums stay below 2**63.
+    halves = F.sum(number.bitwiseAND(2**32 - 1)), F.sum(F.shiftright(number, 32))
+    found = rows.groupBy(*by).agg(F.count("*").alias("_rows"), *(half.alias(f"_{n}") for n, half in enumerate(halves)))
+    return {row[by[0]] if by else None: f"{row['_rows']}:{row['_0']}:{row['_1']}" for row in found.collect()}
 
 
 def features(
     spark: SparkSession, bought: DataFrame, products: DataFrame, households: DataFrame, cutoffs: Sequence[Cutoff]
 ) -> Features:
-    """All but demand at each cutoff, from `purchases` and the reference data.
-
-    Computes the purchases, and keeps them and what the tables share in the cache.
-    """
-    # Spark knows how cached rows are spread only once they are there: whatever is planned before shuffles them again.
-    bought.persist().count()
+    """All but demand at each cutoff, from `purchases` and the reference data; what tables share stays in the cache."""
     days = _calendar(spark, bought, cutoffs)
     pairs = _pairs(bought, days).persist()
     users = _users(bought, pairs, days).persist()

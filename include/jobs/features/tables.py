@@ -1,12 +1,14 @@
 """The feature tables: their columns, and replacing partitions of them in one snapshot."""
 
+import datetime as dt
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
 
 from include.jobs.features.compute import PROFILE
 from include.jobs.lake.connections import CATALOG_NAME
@@ -137,6 +139,10 @@ DEMAND = FeatureTable(
 )
 
 
+#: In the order in which they are written: what makes the first one is used by the others.
+TABLES = (INTERACTIONS, USERS, ITEMS, PREFERENCES, DEMAND)
+
+
 @dataclass(frozen=True, slots=True)
 class Events:
     """`sales.transactions` as of one snapshot, with the ledger of that table."""
@@ -182,27 +188,44 @@ def read_reference(spark: SparkSession, name: str) -> Reference:
 
 
 def replace_partitions(
-    spark: SparkSession, table: FeatureTable, rows: DataFrame, summary: Mapping[str, str]
+    spark: SparkSession,
+    table: FeatureTable,
+    rows: DataFrame | None,
+    partitions: Sequence[dt.date],
+    summary: Mapping[str, str],
 ) -> dict[str, Any]:
-    """Make `rows` the whole content of the partitions that they fall in, in one snapshot.
+    """Make `rows` the whole content of partitions, in one snapshot; without rows nothing is written.
 
-    Rows are written in their order within partitions; those of one table partition should lie together.
+    No row may lie outside the partitions. Rows are written in their order; those of one partition should lie together.
 
     Returns:
-        `{rows, snapshot_id, seconds}` of this write.
+        `{rows, partitions, snapshot_id, total_rows, seconds}`: what was written, and the table as it is now.
     """
     begun = time.monotonic()
     name = f"{CATALOG_NAME}.{table.name}"
     _create(spark, table)
-    writer = rows.select(*(rows[column].cast(kind) for column, kind in table.columns.items())).writeTo(name)
-    for key, value in summary.items():
-        writer = writer.option(f"snapshot-property.{key}", value)
-    writer.overwritePartitions()
+    if rows is not None:
+        writer = rows.select(*(rows[column].cast(kind) for column, kind in table.columns.items())).writeTo(name)
+        for key, value in summary.items():
+            writer = writer.option(f"snapshot-property.{key}", value)
+        # By condition, so that a partition which no row falls in any more is emptied.
+        writer.overwrite(F.col(table.partition).isin(*partitions))
     snapshot = load(spark, table.name).currentSnapshot()
-    added = int(snapshot.summary().get("added-records") or 0)
+    added = int(snapshot.summary().get("added-records") or 0) if rows is not None else 0
     seconds = round(time.monotonic() - begun, 3)
-    log.info("%s: %d rows in %.1f s", table.name, added, seconds)
-    return {"rows": added, "snapshot_id": snapshot.snapshotId(), "seconds": seconds}
+    log.info("%s: %d rows in %d partitions in %.1f s", table.name, added, len(partitions), seconds)
+    return {
+        "rows": added,
+        "partitions": [str(day) for day in partitions],
+        "snapshot_id": snapshot.snapshotId(),
+        "total_rows": int(snapshot.summary().get("total-records") or 0),
+        "seconds": seconds,
+    }
+
+
+def exists(spark: SparkSession, name: str) -> bool:
+    """Whether the lake has a table."""
+    return bool(spark.catalog.tableExists(f"{CATALOG_NAME}.{name}"))
 
 
 def load(spark: SparkSession, name: str) -> Any:
@@ -211,7 +234,7 @@ def load(spark: SparkSession, name: str) -> Any:
     Raises:
         LakeError: it does not exist.
     """
-    if not spark.catalog.tableExists(f"{CATALOG_NAME}.{name}"):
+    if not exists(spark, name):
         raise LakeError.no_table(name)
     java: Any = spark._jvm
     return java.org.apache.iceberg.spark.Spark3Util.loadIcebergTable(spark._jsparkSession, f"{CATALOG_NAME}.{name}")

@@ -1,11 +1,11 @@
 """The job on a real lake: tables replaced by partition, in one snapshot each."""
 
 import datetime as dt
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import SparkSession
 
 from include.jobs.features import main
 from include.jobs.features.compute import PROFILE
@@ -14,7 +14,7 @@ from include.jobs.features.main import build
 from include.jobs.features.tables import ITEMS, FeatureTable, replace_partitions
 from include.jobs.lake.errors import LakeError
 from include.jobs.lake.ledger import IntervalRecord
-from tests.jobs.features.shop import EVENTS_SCHEMA, PRODUCTS, ZONE, closed, frame, purchases
+from tests.jobs.features.shop import EVENTS_SCHEMA, PRODUCTS, ZONE, closed, frame, midnight, purchases
 
 TABLES = ("features.users", "features.items", "features.interactions", "features.preferences", "features.demand")
 
@@ -57,18 +57,28 @@ def content(spark: SparkSession, table: str, snapshot_id: int | None = None) -> 
     return sorted(reader.table(f"lake.{table}").collect(), key=str)
 
 
+def written(spark: SparkSession) -> dict[str, dict[dt.date, int]]:
+    """The snapshot that has written each partition, by table."""
+    return {
+        table: {
+            row.partition[0]: row.last_updated_snapshot_id for row in spark.table(f"lake.{table}.partitions").collect()
+        }
+        for table in TABLES
+    }
+
+
 def view(spark: SparkSession) -> dict[str, int]:
     """What is published: the snapshot of each table."""
     return {row.table_name: row.snapshot_id for row in spark.table("lake.features.serving").collect()}
 
 
-def test_tables_are_made_and_a_second_run_changes_nothing(shop: SparkSession) -> None:
+def test_tables_are_made_and_making_them_anew_changes_nothing(shop: SparkSession) -> None:
     first = build(shop, [month(3), month(4)], ZONE)["tables"]
     before = {table: content(shop, table) for table in TABLES}
     assert {str(row.cutoff) for row in before["features.interactions"]} == {"2017-03-01", "2017-04-01"}
     for table in TABLES:
         assert first[table]["rows"] == len(before[table]) > 0
-    built = build(shop, [month(3), month(4)], ZONE)
+    built = build(shop, [month(3), month(4)], ZONE, anew=True)
     second = built["tables"]
     assert {table: content(shop, table) for table in TABLES} == before
     for table in TABLES:
@@ -88,10 +98,10 @@ def test_all_tables_are_published_as_one_view_once_all_are_written(
     assert {"sales.transactions", "reference.products"} <= set(first["sources"])
     before = {name: content(shop, name, published[name]) for name in TABLES}
 
-    def dies_at_items(spark: SparkSession, table: FeatureTable, rows: DataFrame, summary: dict[str, str]) -> Any:
+    def dies_at_items(spark: SparkSession, table: FeatureTable, *given: Any) -> Any:
         if table is ITEMS:
             raise KeyboardInterrupt
-        return replace_partitions(spark, table, rows, summary)
+        return replace_partitions(spark, table, *given)
 
     monkeypatch.setattr(main, "replace_partitions", dies_at_items)
     late = purchases(baskets=900)
@@ -138,8 +148,92 @@ def test_columns_that_an_earlier_version_lacked_are_added(shop: SparkSession) ->
     build(shop, [month(4)], ZONE)
     assert rows(3) == [row | dict.fromkeys(added) for row in earlier]
     assert all(row[name] is not None for row in rows(4) for name in added)
-    build(shop, [month(3)], ZONE)
+    build(shop, [month(3)], ZONE, anew=True)
     assert rows(3) == complete
+
+
+def test_a_run_makes_only_what_a_change_touches(shop: SparkSession) -> None:
+    """What comes out is each time what making everything anew gives."""
+    cutoffs = [month(3), month(4), month(6)]
+    load(shop, *(closed(month(number), month(number + 1)) for number in (1, 2, 3, 4)), closed(month(5), month(6)))
+    build(shop, cutoffs, ZONE)
+
+    def touched(change: Callable[[], object]) -> dict[str, set[int]]:
+        """The months, by table, of the partitions that a run after the change has made."""
+        change()
+        before = written(shop)
+        build(shop, cutoffs, ZONE)
+        after = written(shop)
+        return {
+            table: {day.month for day, snapshot in after[table].items() if before[table].get(day) != snapshot}
+            for table in TABLES
+        }
+
+    def sold(day: dt.date) -> Callable[[], None]:
+        moment = midnight(day) + dt.timedelta(hours=12)
+        late = purchases()[0] | {"transaction_timestamp": moment, "event_time": moment, "basket_id": 9000 + day.month}
+        return lambda: frame(shop, [late]).writeTo("lake.sales.transactions").append()
+
+    nothing: dict[str, set[int]] = {table: set() for table in TABLES}
+    all_cutoffs = {"users": {3, 4, 6}, "items": {3, 4, 6}, "interactions": {3, 4, 6}, "preferences": {3, 4, 6}}
+
+    def only(**tables: set[int]) -> dict[str, set[int]]:
+        return nothing | {f"features.{name}": months for name, months in tables.items()}
+
+    def same_again() -> None:
+        """Ingested, compacted, and an interval that brings nothing."""
+        load(shop, *(closed(month(number), month(number + 1)) for number in (1, 2, 3, 4, 5)))
+        frame(shop, []).writeTo("lake.sales.transactions").append()
+        for table in ("features.interactions", "sales.transactions"):
+            options = "options => map('rewrite-all', 'true')"
+            shop.sql(f"CALL lake.system.rewrite_data_files(table => '{table}', {options})").collect()
+
+    assert touched(same_again) == nothing
+    # A late event: what comes after its day, the label of its month, and the demand of its month.
+    assert touched(sold(dt.date(2017, 2, 10))) == only(**all_cutoffs, demand={2})
+    later = {"users": {6}, "items": {6}, "preferences": {6}}
+    assert touched(sold(dt.date(2017, 4, 10))) == only(**later, interactions={4, 6}, demand={4})
+    assert touched(sold(dt.date(2017, 6, 10))) == nothing, "it is in no complete month, and after every cutoff"
+
+    # Reference data: what is joined with it.
+    def told() -> None:
+        shop.sql("UPDATE lake.reference.products SET department = 'D9' WHERE product_id = 3")
+        values = ", ".join(["'x'"] * len(PROFILE))
+        shop.sql(f"INSERT INTO lake.reference.households VALUES (1, {values})")
+
+    assert touched(told) == only(users={3, 4, 6}, preferences={3, 4, 6}, demand={1, 2, 3, 4, 5})
+    # An erasure has changed the rows themselves.
+    assert touched(lambda: shop.sql("DELETE FROM lake.features.users WHERE household_id = 2")) == only(users={3, 4, 6})
+
+    incremental = {table: content(shop, table) for table in TABLES}
+    build(shop, cutoffs, ZONE, anew=True)
+    assert {table: content(shop, table) for table in TABLES} == incremental
+
+
+def test_a_month_that_is_complete_now_brings_its_labels_and_the_next_cutoff(shop: SparkSession) -> None:
+    load(shop, *(closed(month(number), month(number + 1)) for number in (1, 2, 3)))
+    build(shop, [month(3), month(4)], ZONE)
+    before = written(shop)
+    value = closed(month(4), month(5))
+    shop.sql(f"ALTER TABLE lake.sales.transactions SET TBLPROPERTIES ('{value.key}' = '{value.to_json()}')")
+    built = build(shop, [month(3), month(4), month(5)], ZONE)
+    made = {
+        table: {day for day in days if before[table].get(day) != days[day]} for table, days in written(shop).items()
+    }
+    assert made == {name: {month(5)} for name in TABLES} | {
+        "features.interactions": {month(4), month(5)},
+        "features.demand": {month(4)},
+    }
+    assert {name: set(table["partitions"]) for name, table in built["tables"].items()} == {
+        table: {str(day) for day in days} for table, days in made.items()
+    }
+
+
+def test_a_partition_whose_rows_are_gone_is_emptied(shop: SparkSession) -> None:
+    build(shop, [month(3)], ZONE)
+    shop.sql(f"DELETE FROM lake.sales.transactions WHERE event_time < TIMESTAMP'{midnight(month(3)).isoformat()}'")
+    build(shop, [month(3)], ZONE)
+    assert [len(content(shop, f"features.{name}")) for name in ("users", "items", "interactions")] == [0, 0, 0]
 
 
 def test_a_cutoff_without_its_past_writes_nothing(shop: SparkSession) -> None:

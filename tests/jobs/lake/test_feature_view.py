@@ -41,6 +41,8 @@ def test_a_table_is_moved_to_the_snapshot_that_stands_for_its_own(catalog: SqlCa
     after = append(catalog, HOUSEHOLDS, 2)
     repoint(catalog, {HOUSEHOLDS.identifier: (households, after), PRODUCTS.identifier: (4711, 4712)})
     assert published_view(catalog).snapshots == {PRODUCTS.identifier: products, HOUSEHOLDS.identifier: after}
+    made_from = catalog.load_table(FEATURES_SERVING).scan().to_arrow()["made_from"].to_pylist()
+    assert made_from == [[("2017-03-01", name)] for name in NAMES], "all else stays"
 
 
 def test_where_nothing_is_published_that_is_told(catalog: SqlCatalog) -> None:
