@@ -25,6 +25,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "NAME LAYER[:DEST]...; without it the images of the settings must be there (tests/pipeline)",
     )
     group.addoption("--image-base", help="root file system that its images begin with")
+    features = parser.getgroup("features")
+    features.addoption(
+        "--all-households",
+        action="store_true",
+        help="features of all real households beside another engine's, not of a quarter (tests/jobs/features)",
+    )
     chaos = parser.getgroup("chaos")
     chaos.addoption("--chaos-runs", type=int, default=3, help="runs with services and pods killed (tests/chaos)")
     chaos.addoption("--chaos-seed", type=int, default=0, help="seed of the first; each has the next (tests/chaos)")

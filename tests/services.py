@@ -84,6 +84,29 @@ def stack(environment: dict[str, str], *arguments: str) -> subprocess.CompletedP
     )
 
 
+def ask_launcher(code: str, *arguments: str) -> str:
+    """What a piece of Python prints in the launcher's environment, which knows Java and where the images' are."""
+    python = os.environ.get("PODIUM_STACK_PYTHON", sys.executable)
+    command = [python, "-c", code, *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+
+
+_IMAGE = """
+import sys
+from include.config import load_settings
+from include.stack.environments import Environments
+from include.stack.paths import Paths
+print(Environments(Paths.from_environment(), load_settings("local")).images[sys.argv[1]].path)
+"""
+
+
+def image_environment(name: str) -> Path:
+    """The folder of an image's environment, which must have been built."""
+    folder = Path(ask_launcher(_IMAGE, name))
+    assert folder.is_dir(), f"{folder} is missing: run `make setup`"
+    return folder
+
+
 @pytest.fixture(scope="session")
 def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
     """Kafka, S3 and Postgres, freshly made; gone when the session ends."""

@@ -31,7 +31,10 @@ sys.exit(pytest.main())
 """
 SOME_FAILED, NO_TESTS = 1, 5  # exit codes of pytest
 # What `make soak` runs; its own arguments come after these and win.
-SOAK = ("tests/plugins/live/test_kill_matrix.py", "tests/chaos", "--soak", "--repetitions=10", "--chaos-runs=50")
+SOAK = (
+    *("tests/plugins/live/test_kill_matrix.py", "tests/chaos", "tests/jobs/features/test_year.py"),
+    *("--soak", "--repetitions=10", "--chaos-runs=50", "--all-households"),
+)
 PASSED = (0, NO_TESTS)
 # Most suites wait more than they compute; a third would need more memory than a laptop has to spare.
 AT_ONCE = 2
