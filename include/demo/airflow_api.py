@@ -114,9 +114,10 @@ class AirflowApi:
         """Let the scheduler start runs of a DAG."""
         self._call("PATCH", f"/dags/{dag_id}", params={"update_mask": "is_paused"}, json={"is_paused": False})
 
-    def trigger(self, dag_id: str) -> str:
-        """Start a run by hand, and return its id."""
-        return str(self._call("POST", f"/dags/{dag_id}/dagRuns", json={"logical_date": None})["dag_run_id"])
+    def trigger(self, dag_id: str, conf: dict[str, Any] | None = None) -> str:
+        """Start a run by hand, with parameters where it takes some, and return its id."""
+        body = {"logical_date": None, "conf": conf or {}}
+        return str(self._call("POST", f"/dags/{dag_id}/dagRuns", json=body)["dag_run_id"])
 
     def cancel_backfills(self, dag_id: str) -> int:
         """Cancel the backfills of a DAG that have not ended (only one may run); return how many there were."""

@@ -1,0 +1,160 @@
+"""What operators start by hand, through Airflow's API, on the tables that the demonstration has made.
+
+The tests follow one another: the trail records the upkeep, and the erasure comes last.
+"""
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from include.demo.airflow_api import FINISHED, AirflowApi
+from include.demo.cluster import Cluster
+from include.demo.run import add_months, month_bounds
+from tests.pipeline.conftest import Platform
+from tests.pipeline.running import MONTHS
+
+PATIENCE_S = 900
+POLL_S = 1.0
+HOUSEHOLD = 1
+
+# What the lake holds, as a pod sees it: rows by table, those of a household at `main` and in the published view.
+LOOK = """
+import json, sys
+from pyiceberg.expressions import EqualTo
+from include.jobs.lake.catalog import open_catalog
+from include.jobs.lake.feature_view import published_view
+
+catalog, household = open_catalog(), EqualTo("household_id", int(sys.argv[1]))
+view, tables = published_view(catalog), {}
+for namespace in catalog.list_namespaces():
+    for identifier in catalog.list_tables(namespace):
+        name = ".".join(identifier)
+        table = catalog.load_table(identifier)
+        tables[name] = {"rows": table.scan().count()}
+        if "household_id" in table.schema().column_names:
+            tables[name]["household"] = table.scan(household).count()
+            if name in view.snapshots:
+                tables[name]["viewed"] = table.scan(household, snapshot_id=view.snapshots[name]).count()
+audit = catalog.load_table("platform.audit").scan().to_arrow().to_pylist() if "platform.audit" in tables else []
+trail = [{name: row[name] for name in ("dag_id", "task_id", "state", "started_by", "outputs")} for row in audit]
+print("PODIUM_RESULT " + json.dumps({"tables": tables, "trail": trail}))
+"""
+
+
+@dataclass(frozen=True)
+class Operations:
+    """The running platform's Airflow, and its lake."""
+
+    platform: Platform
+    airflow: AirflowApi
+    cluster: Cluster
+
+    def run(self, dag_id: str, conf: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Trigger a DAG and wait; what each of its tasks returned.
+
+        :raises AssertionError: it failed, with the end of the logs, or did not end in time.
+        """
+        self.airflow.unpause(dag_id)
+        run_id, end = self.airflow.trigger(dag_id, conf), time.monotonic() + PATIENCE_S
+        while (run := self.airflow.run(dag_id, run_id)).state not in FINISHED:
+            assert time.monotonic() < end, f"{dag_id} has not ended after {PATIENCE_S} s"
+            time.sleep(POLL_S)
+        tasks = self.airflow.tasks(run)
+        told = [line for task in tasks if task.state == "failed" for line in self.airflow.log_tail(task, 60)]
+        assert run.state == "success", "\n".join(told)
+        return {task.task_id: self.airflow.result(run, task.task_id) for task in tasks}
+
+    def look(self) -> dict[str, Any]:
+        """What the lake holds."""
+        self.cluster.start_command("look", "ingest", ["python", "-c", LOOK, str(HOUSEHOLD)])
+        found = self.cluster.result("look")
+        self.cluster.delete("look")
+        return found
+
+
+@pytest.fixture(scope="module")
+def operations(platform: Platform) -> Iterator[Operations]:
+    assert platform.report["ok"], platform.transcript
+    settings = platform.settings
+    assert settings.ports is not None
+    password = json.loads((platform.home / "credentials.json").read_text())["airflow_admin_password"]
+    with ExitStack() as stack:
+        airflow = AirflowApi(f"http://127.0.0.1:{settings.ports.airflow}", "admin", password)
+        kubeconfig = settings.kubernetes.kubeconfig or platform.home / "kubeconfig"
+        cluster = stack.enter_context(Cluster(kubeconfig, settings))
+        yield Operations(platform, stack.enter_context(airflow), cluster)
+
+
+def test_a_preflight_tells_what_the_backfill_of_all_months_would_replace(operations: Operations) -> None:
+    settings, report = operations.platform.settings, operations.platform.report
+    zone, first = ZoneInfo(settings.ingest.timezone), settings.ingest.transactions.start_date
+    start, last = (month_bounds(add_months(first, months), zone)[0].isoformat() for months in (0, MONTHS - 1))
+    done = operations.run("preflight_backfill", {"topic": "transactions", "from": start, "to": last})["preflight"]
+    assert done["changes"] == {"replaced": MONTHS}
+    assert done["offsets"] == report["ingest"]["read"]
+    assert done["rows_before"] == report["ingest"]["accepted"]
+    assert done["problems"] == []
+
+
+def test_upkeep_goes_through_every_table_and_changes_no_row(operations: Operations) -> None:
+    before = operations.look()["tables"]
+    done = operations.run("maintain_lake")["maintain"]
+    assert set(done["tables"]) == set(before)
+    assert done["protected"]["missing"] == []
+    # The snapshots of both versions, and of the view.
+    assert done["protected"]["set"] >= 2 * 3 + len(before.keys() & {"sales.transactions", "features.serving"})
+    for name in ("sales.transactions", "features.interactions", "reference.products"):
+        assert done["tables"][name]["statistics"], name
+    assert operations.look()["tables"] == before
+    # A second run finds nothing to do.
+    again = operations.run("maintain_lake", {"tables": "sales.transactions"})["maintain"]["tables"]
+    assert {name: table["compacted_files"] for name, table in again.items()} == {"sales.transactions": 0}
+
+
+def test_the_audit_trail_holds_every_task_and_names_nobody(operations: Operations) -> None:
+    done = operations.run("record_audit")
+    assert done["record"]["added"] > 0
+    assert done["verify"]["head"] == done["record"]["head"]
+    trail = operations.look()["trail"]
+    assert len(trail) == done["verify"]["rows"]
+    tasks = {(row["dag_id"], row["task_id"]) for row in trail}
+    assert {
+        ("ingest_transactions", "ingest"),
+        ("build_features", "build"),
+        ("train_recommender", "train"),
+        ("rollout_recommender", "rollout"),
+        ("check_drift", "check"),
+        ("maintain_lake", "maintain"),
+    } <= tasks
+    (built,) = [row for row in trail if row["task_id"] == "build"]
+    outputs = {item["name"]: item for item in json.loads(built["outputs"])}
+    assert int(outputs["features.serving"]["snapshot_id"]) > 0
+    assert outputs["features.interactions"]["rows"] > 0
+    by_hand = {row["started_by"] for row in trail if row["dag_id"] == "maintain_lake"}
+    assert all(name.startswith("user:") and "admin" not in name for name in by_hand)
+
+
+def test_a_household_is_erased_from_all_tables_and_from_what_is_published(operations: Operations) -> None:
+    before = operations.look()["tables"]
+    named = {name: table for name, table in before.items() if table.get("household")}
+    assert {"sales.transactions", "features.users", "features.interactions", "features.preferences"} <= set(named)
+    assert all(table["viewed"] == table["household"] for table in named.values() if "viewed" in table)
+
+    done = operations.run("erase_household", {"household": HOUSEHOLD})
+    assert {name: count for name, count in done["erase"]["rows"].items() if count} == {
+        name: table["household"] for name, table in named.items()
+    }
+    assert done["prove"]["searched"]["left"] == {}
+    after = operations.look()["tables"]
+    assert {name: (table["household"], table.get("viewed", 0)) for name, table in after.items() if name in named} == {
+        name: (0, 0) for name in named
+    }
+    gone = {name: before[name]["rows"] - after[name]["rows"] for name in named}
+    assert gone == {name: table["household"] for name, table in named.items()}
+    operations.run("record_audit")
