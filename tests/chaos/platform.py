@@ -1,10 +1,12 @@
 """Services and jobs that a test can kill at any moment, as a machine would."""
 
 import contextlib
+import json
 import multiprocessing
 import os
 import random
 import signal
+import subprocess
 import sys
 import time
 import xmlrpc.client
@@ -12,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
@@ -19,7 +22,8 @@ from pyarrow.fs import FileType
 
 from include.jobs.lake.catalog import CatalogUnavailableError, open_catalog
 from include.jobs.lake.connections import Connections, kafka_bootstrap_servers
-from tests.services import Services
+from tests.jobs.spark_variables import spark_variables
+from tests.services import ROOT, Services, image_environment
 
 SERVICES = ("kafka", "s3", "postgres")
 #: A job that has not ended by then hangs: services are back within seconds.
@@ -122,6 +126,28 @@ class Platform:
                 return attempt
         text = self._log.read_text(errors="replace")
         raise AssertionError(f"{' '.join(arguments)} fails although all services are healthy:\n{text[-4000:]}")
+
+    def clean_up(self, tables: Sequence[str]) -> dict[str, Any]:
+        """Run the upkeep of tables, of which nobody is writing any more.
+
+        :return: what was done, by table.
+        """
+        python = image_environment("upkeep") / "bin" / "python"
+        variables = {**os.environ, **self._environment, **spark_variables(), "PYTHONPATH": str(ROOT)}
+        # Spark's workers are those of the image too.
+        variables |= {"PATH": f"{python.parent}{os.pathsep}{os.environ['PATH']}", "PYSPARK_PYTHON": str(python)}
+        with self._log.open("ab") as log:
+            done = subprocess.run(
+                [python, "-m", "tests.chaos.upkeep", *tables],
+                env=variables,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                cwd=ROOT,
+                check=False,
+            )
+        assert done.returncode == 0, self._log.read_text(errors="replace")[-4000:]
+        cleaned: dict[str, Any] = json.loads(done.stdout)
+        return cleaned
 
     def _once(self, arguments: Sequence[str], kill: Kill | None) -> int:
         # Any process object of the context: its type is private.

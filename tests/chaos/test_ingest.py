@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
+from pyarrow.fs import FileSelector
 from pyiceberg.catalog.sql import SqlCatalog
 
 from include.jobs.lake.catalog import open_catalog
@@ -83,6 +84,44 @@ def test_nothing_is_lost_and_nothing_comes_twice(
         platform.run(command, kills[name])
     _, digest = _content(lake, table)
     assert digest == reference.digest, f"after {kills}"
+
+
+def test_upkeep_leaves_no_file_that_no_table_names(
+    platform: Platform, reference: Reference, lake: SqlCatalog, connections: Connections
+) -> None:
+    """After all those kills; the content stays."""
+    names = [".".join(identifier) for identifier in lake.list_tables("chaos")]
+    location = lake.load_table("chaos.reference").location()
+    orphan = f"{location}/data/left-by-a-killed-writer.parquet".removeprefix("s3://")
+    files = connections.filesystem()
+    with files.open_output_stream(orphan) as stream:
+        stream.write(b"half a file")
+    assert _objects(connections, location) - _named(lake, names), "killed writers leave files"
+    platform.clean_up(names)
+    assert _objects(connections, location) == _named(lake, names)
+    digests = {name: _content(lake, name)[1] for name in names if not name.endswith("_quarantine")}
+    assert digests == dict.fromkeys(digests, reference.digest)
+
+
+def _objects(connections: Connections, location: str) -> set[str]:
+    """Every object of the namespace that a table's location is in."""
+    folder = location.removeprefix("s3://").rpartition("/")[0]
+    found = connections.filesystem().get_file_info(FileSelector(folder, recursive=True))
+    return {f"s3://{info.path}" for info in found if info.is_file}
+
+
+def _named(catalog: SqlCatalog, names: list[str]) -> set[str]:
+    """Every file that the tables name: metadata, manifests, data."""
+    found: set[str] = set()
+    for table in map(catalog.load_table, names):
+        found.add(table.metadata_location)
+        found.update(entry.metadata_file for entry in table.metadata.metadata_log)
+        for snapshot in table.snapshots():
+            found.add(snapshot.manifest_list)
+            for manifest in snapshot.manifests(table.io):
+                found.add(manifest.manifest_path)
+                found.update(entry.data_file.file_path for entry in manifest.fetch_manifest_entry(table.io))
+    return found
 
 
 def _messages(partition: int) -> Iterator[tuple[int, float, bytes]]:
