@@ -82,7 +82,7 @@ class CustomResourceRun:
                 record = Collected(context, identity).read()
                 if record is not None:
                     self.operator.log.info("Try %d has collected the result; its log is there", record.attempt)
-                    return record.result
+                    return self._report(record.result)
                 current = self._apply(identity, build)
             if self.deferrable and not self.kind.judge(current).phase.is_final:
                 self.operator.defer(trigger=self._trigger(current), method_name="resume")
@@ -99,16 +99,24 @@ class CustomResourceRun:
         :raises WorkTimeoutError: it did not finish in time; it is deleted.
         """
         identity = self._identify(context)
-        name, task_id = identity.name, self.operator.task_id
-        status = event["status"]
         collected = Collected(context, identity)
         record = collected.read()
-        if record is not None:
-            # By an attempt that died, or was superseded, before Airflow knew.
-            if self.cleanup is not Cleanup.KEEP:
-                self.hook.delete(self.kind, name)
-            self.operator.reported = Reported(record.result)
-            return record.result
+        if record is None:
+            try:
+                return self._close(identity.name, event, collected)
+            except (WorkFailedError, NoResultError):
+                # Asked again after the object: an attempt beside this one may have taken it away in this moment.
+                record = collected.read()
+                if record is None:
+                    raise
+        # By an attempt that died, or was superseded, before Airflow knew.
+        if self.cleanup is not Cleanup.KEEP:
+            self.hook.delete(self.kind, identity.name)
+        return self._report(record.result)
+
+    def _close(self, name: str, event: dict[str, Any], collected: Collected) -> Any:
+        """Collect the result and clean up, where nobody has done so before."""
+        task_id, status = self.operator.task_id, event["status"]
         if status == "timeout":
             text = self.hook.explain(self.kind, name)
             self.hook.delete(self.kind, name)
@@ -119,10 +127,14 @@ class CustomResourceRun:
                 self.hook.delete(self.kind, name)
             raise WorkFailedError(f"{task_id} failed.\n{text}")
         result, image = self._result(name) if self.wants_result else (self._own_result(name), "")
-        self.operator.reported = Reported(result, image)
         if self.cleanup is not Cleanup.KEEP:
             collected.write(result)
             self.hook.delete(self.kind, name)
+        return self._report(result, image)
+
+    def _report(self, result: Any, image: str = "") -> Any:
+        """Note the result for lineage and the audit trail."""
+        self.operator.reported = Reported(result, image)
         return result
 
     def kill(self) -> None:
@@ -187,7 +199,10 @@ class CustomResourceRun:
 
     def _own_result(self, name: str) -> Any:
         finished = self.hook.read(self.kind, name)
-        return self.read_result(finished) if self.read_result and finished else None
+        if finished is None:
+            text = self.hook.explain(self.kind, name)
+            raise WorkFailedError(f"{self.operator.task_id} failed.\n{text}")
+        return self.read_result(finished) if self.read_result else None
 
     def _result(self, name: str) -> tuple[dict[str, Any], str]:
         """The result that the work printed last, and the image of the pod that did."""

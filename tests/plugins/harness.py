@@ -14,6 +14,7 @@ import pytest
 from airflow.sdk import BaseOperator
 from airflow.sdk.bases.operator import ExecutorSafeguard
 from airflow.sdk.exceptions import TaskDeferred
+from podium.collected import Collected, Record
 from podium.platform import settings
 
 Factory = Callable[[], BaseOperator]
@@ -149,6 +150,19 @@ def before_looking(monkeypatch: pytest.MonkeyPatch, reader: type, happens: Calla
         return read(*arguments)
 
     monkeypatch.setattr(reader, "read", first)
+
+
+def after_asking(monkeypatch: pytest.MonkeyPatch, happens: Callable[[], object]) -> None:
+    """Have something happen just after the next look for what another attempt has collected."""
+    read = Collected.read
+
+    def first(collected: Collected) -> Record | None:
+        found = read(collected)
+        monkeypatch.setattr(Collected, "read", read)
+        happens()
+        return found
+
+    monkeypatch.setattr(Collected, "read", first)
 
 
 def defer_soon(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ from podium.pod_parts import GRACE_S
 from podium.results import NoResultError
 
 from tests.plugins.cluster import RACK, Platform, wait_for
-from tests.plugins.harness import Ti, before_looking, begin, call, finish, fire, run, trigger_of
+from tests.plugins.harness import Ti, after_asking, before_looking, begin, call, finish, fire, run, trigger_of
 
 Make = Callable[..., Any]
 
@@ -191,6 +191,52 @@ def test_work_that_another_attempt_collects_in_this_moment_is_not_run_again(
     )
     expected = {"did": "good"} if make is spark else {"hosts": 2}
     assert begin(lambda: make("good", cleanup=Cleanup.DELETE_ON_SUCCESS), ti.retried()) == expected
+    assert Identity.of(ti, 1).name not in objects(platform, kind)
+
+
+@BOTH
+def test_work_that_another_attempt_takes_away_while_it_is_collected_keeps_its_result(
+    platform: Platform, name: str, make: Make, kind: Kind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def good() -> Any:
+        return make("good", cleanup=Cleanup.DELETE_ON_SUCCESS)
+
+    ti, results = Ti("work", run_id=name), []
+    deferred = begin(good, ti)
+    event = fire(deferred)
+    after_asking(monkeypatch, lambda: results.append(call(good(), deferred.method_name, ti, event=event)))
+    second, expected = good(), {"did": "good"} if make is spark else {"hosts": 2}
+    assert call(second, deferred.method_name, ti.retried(), event=event) == expected
+    assert results == [second.reported.result] == [expected]
+
+
+class DiedError(BaseException):
+    """The process is killed here."""
+
+
+@BOTH
+@pytest.mark.parametrize("deletes", [False, True], ids=["before it deletes", "after it deleted"])
+def test_the_result_outlives_an_attempt_that_dies_once_it_has_it(
+    platform: Platform, name: str, make: Make, kind: Kind, monkeypatch: pytest.MonkeyPatch, deletes: bool
+) -> None:
+    def good() -> Any:
+        return make("good", cleanup=Cleanup.DELETE_ON_SUCCESS)
+
+    delete = CustomResourceHook.delete
+
+    def die(*arguments: Any) -> None:
+        if deletes:
+            delete(*arguments)
+        raise DiedError
+
+    ti = Ti("work", run_id=name)
+    monkeypatch.setattr(CustomResourceHook, "delete", die)
+    with pytest.raises(DiedError):
+        run(good, ti)
+    monkeypatch.setattr(CustomResourceHook, "delete", delete)
+    expected = {"did": "good"} if make is spark else {"hosts": 2}
+    # Another object would be waited for deferred.
+    assert begin(good, ti.retried()) == expected
     assert Identity.of(ti, 1).name not in objects(platform, kind)
 
 

@@ -5,15 +5,16 @@ from typing import Any
 
 import pytest
 from airflow.sdk.exceptions import TaskDeferred
-from podium.errors import NodePoolTooSmallError, WorkFailedError
+from podium.custom_resource_run import Cleanup
+from podium.errors import NodePoolTooSmallError, PodiumError, WorkFailedError
 from podium.experiments import Choice, Objective, Range
 from podium.identity import Identity
 from podium.kinds import EXPERIMENT, TRAIN_JOB, WORKFLOW, Kind, Phase
 from pydantic import ValidationError
 
 from tests.plugins.cluster import Platform, wait_for
-from tests.plugins.harness import Ti, begin, finish
-from tests.plugins.kinds_controller import controllers
+from tests.plugins.harness import Ti, after_asking, begin, call, finish, fire
+from tests.plugins.kinds_controller import Template, controllers
 from tests.plugins.test_custom_resources import call_kill, objects
 
 Make = Callable[..., Any]
@@ -34,6 +35,16 @@ if does == "wait": time.sleep(600)
 print(f"trial with {lr}")
 print(f"recall={1 - abs(float(lr) - 0.1)}")
 """
+
+# Prints its parameter and gives it out again; fails when told so.
+ECHO = Template(
+    command=lambda arguments: [
+        *("python", "-c", "import sys; say = sys.argv[1]; print(say); raise SystemExit(say == 'fail')"),
+        arguments["say"],
+    ],
+    output="said",
+    line="^(.*)$",
+)
 
 
 def train(does: str, **arguments: Any) -> Any:
@@ -94,7 +105,7 @@ ALL = pytest.mark.parametrize(
 
 @pytest.fixture(scope="module", autouse=True)
 def controlled(platform: Platform) -> Iterator[None]:
-    with controllers(platform):
+    with controllers(platform, {"echo": ECHO}):
         yield
 
 
@@ -118,6 +129,42 @@ def test_the_result_and_the_log_come_back(
     assert found == result | ({"trial": f"{job}-trial-1"} if make is search else {})
     assert said in capsys.readouterr().out
     assert kind.judge(objects(platform, kind)[job]).phase is Phase.SUCCEEDED
+
+
+@ALL
+def test_the_result_is_kept_when_another_attempt_takes_the_object_away_while_it_is_collected(
+    platform: Platform,
+    name: str,
+    monkeypatch: pytest.MonkeyPatch,
+    make: Make,
+    kind: Kind,
+    result: dict[str, Any],
+    said: str,
+) -> None:
+    def good() -> Any:
+        return make("good", cleanup=Cleanup.DELETE_ON_SUCCESS)
+
+    ti, results = Ti("work", run_id=name), []
+    deferred = begin(good, ti)
+    event = fire(deferred)
+    after_asking(monkeypatch, lambda: results.append(call(good(), deferred.method_name, ti, event=event)))
+    found = call(good(), deferred.method_name, ti.retried(), event=event)
+    assert [found] == results
+    assert found.keys() == result.keys()
+
+
+@ALL
+def test_an_object_that_somebody_deletes_before_its_result_is_read_is_a_failure(
+    platform: Platform, name: str, make: Make, kind: Kind, result: object, said: str
+) -> None:
+    ti = Ti("work", run_id=name)
+    deferred = begin(lambda: make("good"), ti)
+    event = fire(deferred)
+    path = f"/apis/{kind.api_version}/namespaces/podium/{kind.plural}/{Identity.of(ti, 1).name}"
+    platform.call("DELETE", path)
+    wait_for(lambda: not any(pod.startswith(Identity.of(ti, 1).name) for pod in platform.pods()), "its pods to go")
+    with pytest.raises(PodiumError, match=Identity.of(ti, 1).name):
+        call(make("good"), deferred.method_name, ti, event=event)
 
 
 @ALL

@@ -15,7 +15,7 @@ from podium.hooks.pods import Pods
 from podium.identity import Identity
 
 from tests.plugins.cluster import Platform, wait_for
-from tests.plugins.harness import Ti, before_looking, begin, defer_soon, finish, run
+from tests.plugins.harness import Ti, after_asking, before_looking, begin, call, defer_soon, finish, fire, run
 
 
 def operator(code: str, **arguments: Any) -> Any:
@@ -204,6 +204,35 @@ def test_a_pod_whose_result_another_attempt_collects_in_this_moment_is_not_run_a
     # Another pod would be waited for deferred.
     assert [begin(lambda: operator(code), ti.retried())] == results
     assert Identity.of(ti, 1).name not in platform.pods()
+
+
+def test_a_pod_that_another_attempt_takes_away_while_it_is_collected_keeps_its_result(
+    platform: Platform, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    defer_soon(monkeypatch)
+    code = f"import time; time.sleep(3); {leave('time.monotonic_ns()')}"
+    ti, results = Ti("work", run_id=name), []
+    deferred = begin(lambda: operator(code), ti)
+    event = fire(deferred)
+    after_asking(monkeypatch, lambda: results.append(call(operator(code), deferred.method_name, ti, event=event)))
+    assert [call(operator(code), deferred.method_name, ti.retried(), event=event)] == results
+    assert results != [None]
+
+
+def test_a_pod_that_is_gone_before_its_result_is_read_is_a_failure(
+    platform: Platform, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For the provider it has succeeded, and left nothing."""
+    defer_soon(monkeypatch)
+    code = f"import time; time.sleep(3); {leave('1')}"
+    ti = Ti("work", run_id=name)
+    deferred = begin(lambda: operator(code), ti)
+    event = fire(deferred)
+    pod = Identity.of(ti, 1).name
+    platform.call("DELETE", f"/api/v1/namespaces/podium/pods/{pod}?gracePeriodSeconds=0")
+    wait_for(lambda: pod not in platform.pods(), "the pod to go")
+    with pytest.raises(WorkFailedError, match="work failed"):
+        call(operator(code), deferred.method_name, ti, event=event)
 
 
 def test_a_failed_attempt_makes_room_for_the_next(platform: Platform, name: str) -> None:

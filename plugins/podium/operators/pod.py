@@ -186,18 +186,27 @@ class PodiumPodOperator(KubernetesPodOperator):
         :raises WorkTimeoutError: it did not finish, or start, in time; it is deleted.
         """
         identity = self._identify(context)
-        if event["status"] in ("gone", "success") and self._pods.read(identity.name) is None:
-            record = Collected(context, identity).read()
+        try:
+            result = self._finish(context, event)
+        except (AirflowException, ApiException):
+            # Asked after the pod: an attempt that came so far and no further, or one beside this one, took it away.
+            record = Collected(context, identity).read() if self._pods.read(identity.name) is None else None
             if record is None:
-                self._end("gone", event["message"])
-            # By an attempt that has come so far, and no further.
-            self._result = self._collect(context, record.result)
-            return self._result
+                raise
+            result = record.result
+        self._result = self._collect(context, result)
+        return self._result
+
+    def _finish(self, context: "Context", event: dict[str, Any]) -> Any:
+        """What the pod leaves, if it is there and has succeeded."""
         if event["status"] in ("gone", "timeout"):
             self._end(event["status"], event["message"])
         self._log_complete = event.get("log_complete", False)
-        self._result = self._collect(context, super().trigger_reentry(context, event))
-        return self._result
+        result = super().trigger_reentry(context, event)
+        if self.pod is None and self._record is None:
+            # For the provider, a pod that has vanished by now has succeeded and left nothing.
+            self._end("gone", event["message"])
+        return result if self._record is None else self._record.result
 
     def collect(self, context: "Context", result: Any) -> Any:
         """Make the task's result from the pod's; children judge it here.
