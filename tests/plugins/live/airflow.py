@@ -126,6 +126,11 @@ class Airflow:
         entries = answer.raise_for_status().json()
         return [entry["event"] if isinstance(entry, dict) else str(entry) for entry in entries["content"]]
 
+    def log_files(self, dag_id: str, run_id: str, task_id: str = "work") -> dict[str, int]:
+        """The files that a task's log is in, of all its tries, and their sizes in bytes."""
+        folder = self.home / "logs" / "airflow" / f"dag_id={dag_id}" / f"run_id={run_id}" / f"task_id={task_id}"
+        return {file.name: file.stat().st_size for file in sorted(folder.glob("*"))}
+
 
 def configure(patch: pytest.MonkeyPatch, services: Services) -> None:
     """Settings that a real Airflow is to have, until the patch is undone."""
@@ -133,6 +138,8 @@ def configure(patch: pytest.MonkeyPatch, services: Services) -> None:
         patch.setenv(f"PODIUM_PORTS__{name.upper()}", str(port))
     for name, seconds in FAULTS.items():
         patch.setenv(f"PODIUM_FAULTS__{name.upper()}", str(seconds))
+    # What is to wait deferred does so at once.
+    patch.setenv("PODIUM_AIRFLOW__DEFER_AFTER_S", "1")
 
 
 @contextmanager

@@ -1,12 +1,16 @@
 """What only a real Airflow can show: pools, kills, the GPU-hours ledger, logs across processes."""
 
+import datetime as dt
 import json
 import logging
 import time
+from functools import partial
 from typing import Any
 
 import boto3
 import pytest
+from podium.identity import Identity
+from podium.kinds import MPI_JOB, SPARK_APPLICATION
 
 from tests.plugins.cluster import Platform, wait_for
 from tests.plugins.live.airflow import Airflow
@@ -15,6 +19,8 @@ from tests.services import Services
 
 log = logging.getLogger(__name__)
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+# As the DAGs `naps_…` have it.
+BRIEF = dt.timedelta(seconds=30)
 MODES = pytest.mark.parametrize("mode", ["deferred", "sync"])
 
 
@@ -45,8 +51,19 @@ def events(services: Services, dag_id: str) -> list[dict[str, Any]]:
     return [event for event in found if event["job"]["name"] == f"{dag_id}.work"]
 
 
-def pods_of(platform: Platform, dag_id: str) -> list[dict[str, Any]]:
-    return [pod for name, pod in platform.pods().items() if name.startswith(dag_id.replace("_", "-"))]
+def pods_of(platform: Platform, dag_id: str, run_id: str) -> list[dict[str, Any]]:
+    """The pods of the run's task."""
+    name = Identity(dag_id, run_id, "work").name
+    return [pod for pod_name, pod in platform.pods().items() if pod_name.startswith(name)]
+
+
+def work_of(platform: Platform, dag_id: str, run_id: str) -> list[str]:
+    """All that the run's task has in the cluster, by name."""
+    name = Identity(dag_id, run_id, "work").name
+    found = [pod["metadata"]["name"] for pod in pods_of(platform, dag_id, run_id)]
+    for kind in (SPARK_APPLICATION, MPI_JOB):
+        found += [kind.name for obj in platform.objects(kind.group, kind.version, kind.plural) if obj == name]
+    return found
 
 
 def test_two_tasks_that_together_exceed_the_pool_wait_for_each_other_also_deferred(
@@ -100,30 +117,59 @@ def test_a_task_returns_its_result_and_its_whole_log(airflow: Airflow, services:
     assert output["outputFacets"]["outputStatistics"]["rowCount"] == 3
 
 
+def mark_failed(airflow: Airflow, dag_id: str, run: str) -> float:
+    """Each of these ends a task, and returns since when (seconds since the epoch) its work is to go."""
+    since = time.time()
+    airflow.call("PATCH", f"/dags/{dag_id}/dagRuns/{run}/taskInstances/work", json={"new_state": "failed"})
+    return since
+
+
+def delete_run(airflow: Airflow, dag_id: str, run: str) -> float:
+    since = time.time()
+    # Airflow deletes no run that is still at work.
+    airflow.call("PATCH", f"/dags/{dag_id}/dagRuns/{run}", json={"state": "failed"})
+    airflow.call("DELETE", f"/dags/{dag_id}/dagRuns/{run}")
+    return since
+
+
+def run_out_of_time(airflow: Airflow, dag_id: str, run: str) -> float:
+    started = dt.datetime.fromisoformat(airflow.task(dag_id, run)["start_date"])
+    return (started + BRIEF).timestamp()
+
+
+MARKED, OUT_OF_TIME = "task marked failed", "out of time"
+# What runs out of time is waited for first.
+ENDS = {OUT_OF_TIME: run_out_of_time, MARKED: mark_failed, "run failed and deleted": delete_run}
+
+
+def is_gone(platform: Platform, dag_id: str, run_id: str) -> bool:
+    return not work_of(platform, dag_id, run_id)
+
+
+def is_asleep(airflow: Airflow, dag_id: str, run_id: str) -> bool:
+    return "asleep" in airflow.log(dag_id, run_id, 1)
+
+
 @MODES
-@pytest.mark.parametrize("how", ["task marked failed", "run failed and deleted"])
-def test_a_task_that_is_killed_frees_its_gpus(
-    airflow: Airflow,
-    platform: Platform,
-    services: Services,
-    mode: str,
-    how: str,
+@pytest.mark.parametrize("kind", ["pod", "spark", "mpi"])
+def test_work_goes_with_all_it_owns_when_its_task_is_ended(
+    airflow: Airflow, platform: Platform, services: Services, mode: str, kind: str
 ) -> None:
-    dag_id = f"sleeps_{mode}"
-    run = airflow.run(dag_id)
-    # What is watched has its log copied; before that a deferred task has no trigger yet that could be told.
-    wait_for(lambda: "asleep" in airflow.log(dag_id, run, 1), "the pod's log", 90)
-    if how == "task marked failed":
-        airflow.call("PATCH", f"/dags/{dag_id}/dagRuns/{run}/taskInstances/work", json={"new_state": "failed"})
-    else:
-        # Airflow deletes no run that is still at work.
-        airflow.call("PATCH", f"/dags/{dag_id}/dagRuns/{run}", json={"state": "failed"})
-        airflow.call("DELETE", f"/dags/{dag_id}/dagRuns/{run}")
-    began = time.monotonic()
-    wait_for(lambda: not pods_of(platform, dag_id), "the pod to go", 60)
-    log.info("%s, %s: gone after %.1f s", mode, how, time.monotonic() - began)
-    if how == "task marked failed":
-        wait_for(lambda: [r["state"] for r in usages(services, dag_id, run)] == ["failed"], "its GPU-hours")
+    dags = {how: f"{'naps' if how == OUT_OF_TIME else 'sleeps'}_{kind}_{mode}" for how in ENDS}
+    runs = {how: airflow.run(dag_id) for how, dag_id in dags.items()}
+    for how, run in runs.items():
+        # What is watched has its log copied; before that a deferred task has no trigger yet that could be told.
+        wait_for(partial(is_asleep, airflow, dags[how], run), f"the log of {run}", 90)
+        assert work_of(platform, dags[how], run)
+    for how, run in runs.items():
+        since = ENDS[how](airflow, dags[how], run)
+        wait_for(partial(is_gone, platform, dags[how], run), f"the work to go: {how}", 90)
+        log.info("%s, %s, %s: gone after %.1f s", kind, mode, how, time.time() - since)
+    assert airflow.state(dags[MARKED], runs[MARKED]) == "failed"
+    wait_for(lambda: airflow.state(dags[OUT_OF_TIME], runs[OUT_OF_TIME]) == "failed", "the task to have failed")
+    if kind == "pod":
+        found = partial(usages, services, dags[MARKED], runs[MARKED])
+        wait_for(lambda: [record["state"] for record in found()] == ["failed"], "its GPU-hours")
 
 
 def test_a_task_marked_failed_before_its_trigger_has_started_frees_its_gpus(
@@ -131,27 +177,27 @@ def test_a_task_marked_failed_before_its_trigger_has_started_frees_its_gpus(
 ) -> None:
     """Nobody is there to be told: neither a worker, which has deferred, nor a trigger."""
     airflow.kill("triggerer")
-    run = airflow.run("sleeps_deferred")
-    wait_for(lambda: airflow.state("sleeps_deferred", run) == "deferred", "the task to be deferred", 120)
-    path = f"/dags/sleeps_deferred/dagRuns/{run}/taskInstances/work"
+    run = airflow.run("sleeps_pod_deferred")
+    wait_for(lambda: airflow.state("sleeps_pod_deferred", run) == "deferred", "the task to be deferred", 120)
+    path = f"/dags/sleeps_pod_deferred/dagRuns/{run}/taskInstances/work"
     airflow.call("PATCH", path, json={"new_state": "failed"})
-    assert pods_of(platform, "sleeps_deferred")
+    assert pods_of(platform, "sleeps_pod_deferred", run)
     airflow.start("triggerer")
-    wait_for(lambda: not pods_of(platform, "sleeps_deferred"), "the pod to go", 120)
+    wait_for(lambda: not pods_of(platform, "sleeps_pod_deferred", run), "the pod to go", 120)
 
 
 @MODES
 def test_a_task_that_is_cleared_at_work_starts_anew_when_its_old_work_has_ended(
     airflow: Airflow, platform: Platform, mode: str
 ) -> None:
-    dag_id = f"sleeps_{mode}"
+    dag_id = f"sleeps_pod_{mode}"
     run = airflow.run(dag_id)
     wait_for(lambda: "asleep" in airflow.log(dag_id, run, 1), "the pod's log", 90)
-    (old,) = pods_of(platform, dag_id)
+    (old,) = pods_of(platform, dag_id, run)
     seen: list[int] = []
 
     def replaced() -> bool:
-        pods = pods_of(platform, dag_id)
+        pods = pods_of(platform, dag_id, run)
         seen.append(len(pods))
         return bool(pods) and all(pod["metadata"]["uid"] != old["metadata"]["uid"] for pod in pods)
 
@@ -160,4 +206,4 @@ def test_a_task_that_is_cleared_at_work_starts_anew_when_its_old_work_has_ended(
     wait_for(replaced, "a new pod in place of the old one", 120)
     assert max(seen) == 1, "two of the same cost twice"
     airflow.call("PATCH", f"/dags/{dag_id}/dagRuns/{run}/taskInstances/work", json={"new_state": "failed"})
-    wait_for(lambda: not pods_of(platform, dag_id), "the pod to go", 60)
+    wait_for(lambda: not pods_of(platform, dag_id, run), "the pod to go", 60)

@@ -42,6 +42,8 @@ def main() -> None:
     if "PODIUM_XCOM_PATH" in os.environ:
         Path(os.environ["PODIUM_XCOM_PATH"]).write_text(result)
     else:
+        # As metrics, for a search, and as a result.
+        tell(f"lines={said}\nran={ran}")
         tell(f"PODIUM_RESULT {result}")
 
 

@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import ssl
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
@@ -26,11 +27,13 @@ class Hold:
     :param method: HTTP method.
     :param needles: texts that its request line or body must all contain.
     :param answered: hold the answer instead of the request.
+    :param when: whether it is time for it; earlier ones that look the same are not meant.
     """
 
     method: str
     needles: tuple[str, ...]
     answered: bool
+    when: Callable[[], bool]
     reached: threading.Event = field(default_factory=threading.Event)
     taken: bool = False
     released: bool = False
@@ -38,7 +41,8 @@ class Hold:
 
     def matches(self, line: str, body: bytes) -> bool:
         text = line.encode() + b"\n" + body
-        return not self.taken and line.startswith(f"{self.method} ") and all(n.encode() in text for n in self.needles)
+        looks_so = line.startswith(f"{self.method} ") and all(needle.encode() in text for needle in self.needles)
+        return looks_so and not self.taken and self.when()
 
 
 class HoldingProxy:
@@ -83,9 +87,9 @@ class HoldingProxy:
         path.write_text(yaml.safe_dump(config))
         return path
 
-    def hold(self, method: str, *needles: str, answered: bool) -> Hold:
+    def hold(self, method: str, *needles: str, answered: bool, when: Callable[[], bool] = lambda: True) -> Hold:
         """Hold the next such request."""
-        hold = Hold(method, needles, answered)
+        hold = Hold(method, needles, answered, when)
         self._holds.append(hold)
         return hold
 

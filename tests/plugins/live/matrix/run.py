@@ -1,10 +1,11 @@
 """Runs cells of the kill matrix: many tasks in flight, each in its phase, when one fault strikes them all."""
 
+import json
 import logging
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
@@ -14,7 +15,7 @@ from typing import Any
 import httpx
 import pytest
 from podium.identity import Identity
-from podium.kinds import MPI_JOB, SPARK_APPLICATION
+from podium.kinds import EXPERIMENT, MPI_JOB, SPARK_APPLICATION, TRAIN_JOB, WORKFLOW
 
 from tests.plugins.cluster import Platform, wait_for
 from tests.plugins.live.airflow import Airflow
@@ -24,7 +25,15 @@ from tests.plugins.test_pod_operator import numbers
 
 log = logging.getLogger(__name__)
 
-KINDS = {"spark": SPARK_APPLICATION, "mpi": MPI_JOB}
+KINDS = {
+    "spark": SPARK_APPLICATION,
+    "mpi": MPI_JOB,
+    "train": TRAIN_JOB,
+    "katib": EXPERIMENT,
+    "argo": WORKFLOW,
+}
+# Their result is in their status.
+WITHOUT_LOG_RESULT = frozenset({"katib", "argo"})
 # For a machine that is busy with other tests: for one task, and further for each that is in flight beside it.
 PATIENCE_S = 240
 FURTHER_S = 20
@@ -71,12 +80,16 @@ ATTEMPTS = pytest.StashKey[list[Attempt]]()
 
 @dataclass
 class Matrix:
-    """What the cells run on."""
+    """What the cells run on.
+
+    :param over: names of objects that are over; only of kinds whose controller is stood in for.
+    """
 
     airflow: Airflow
     platform: Platform
     proxy: HoldingProxy
     folder: Path
+    over: Collection[str]
 
     def strike(self, cells: list[Cell], repetitions: list[int]) -> list[Attempt]:
         """Bring the cells, which share a fault, into their phases, kill, and look what became of them.
@@ -99,8 +112,9 @@ class Matrix:
             for attempt in attempts:
                 stack.callback(self._let_go, attempt)
             self._cordon(True)
+            began = time.monotonic()
             struck = self._bring_into_phase(attempts)
-            log.info("%s strikes %s", fault, [attempt.run_id for attempt in struck])
+            in_phase = time.monotonic()
             bring_back = getattr(self, f"_kill_{fault}")(struck)
             for attempt in attempts:
                 if attempt.repetition % 2:
@@ -109,13 +123,20 @@ class Matrix:
                     self.proxy.release(attempt.hold)
             self._cordon(False)
             bring_back()
+            back = time.monotonic()
             for attempt in attempts:
                 self._let_go(attempt)
             end = self._patience(attempts)
             for attempt in attempts:
                 self._finish(attempt, end)
+            over = time.monotonic()
             for attempt in attempts:
                 self._check(attempt)
+            spans = (in_phase - began, back - in_phase, over - back, time.monotonic() - over)
+            log.info(
+                "%d struck by %s: in their phase after %.0f s, back %.0f s later, at the end %.0f s, checked %.0f s",
+                *(len(struck), fault, *spans),
+            )
 
     def _bring_into_phase(self, attempts: list[Attempt]) -> list[Attempt]:
         """Start all of them; returns those that are where they should be."""
@@ -152,6 +173,8 @@ class Matrix:
         if attempt.cell.phase == "submitting":
             # The object is there, and nobody knows.
             return self.proxy.hold("POST" if is_pod else "PATCH", name, "" if is_pod else "fieldManager", answered=True)
+        if attempt.cell.phase == "collecting" and attempt.cell.kind in WITHOUT_LOG_RESULT:
+            return self.proxy.hold("GET", f"/{name} ", answered=False, when=lambda: name in self.over)
         if attempt.cell.phase == "collecting":
             return self.proxy.hold("GET", name, "/exec" if is_pod else "tailLines=", answered=False)
         # The object is gone, and nobody knows.
@@ -202,9 +225,10 @@ class Matrix:
         runs = len((attempt.folder / "runs").read_text().splitlines())
         if runs != 1:
             said(f"the job ran {runs} times")
-        result = self.airflow.result(cell.dag_id, attempt.run_id)
-        if not isinstance(result, dict) or (result.get("folder"), result.get("ran")) != (attempt.run_id, 1):
-            said(f"the result is {result!r}")
+        returned = self.airflow.result(cell.dag_id, attempt.run_id)
+        result = self._job_result(attempt, returned)
+        if (result.get("folder"), result.get("ran")) != (attempt.run_id, 1):
+            said(f"the result is {returned!r}")
             return
         whole = list(range(result["lines"]))
         found = [numbers("\n".join(lines)) for lines in logs]
@@ -216,17 +240,32 @@ class Matrix:
         last = next((lines for lines in reversed(found) if lines), [])
         if sorted(set(last)) != whole:
             missing = sorted(set(whole) - set(last))
-            said(f"the log lacks {len(missing)} of {len(whole)} lines: {missing[:10]}")
+            files = self.airflow.log_files(cell.dag_id, attempt.run_id)
+            said(f"the log lacks {len(missing)} of {len(whole)} lines: {missing[:10]}; its files: {files}")
         try:
             wait_for(lambda: not self._left(attempt), "nothing to be left", GONE_S, POLL_S)
         except AssertionError:
             said(f"left over: {self._left(attempt)}")
 
+    @staticmethod
+    def _job_result(attempt: Attempt, returned: Any) -> dict[str, Any]:
+        """What the job has left, from what the task has returned; empty if it is not that."""
+        if not isinstance(returned, dict):
+            return {}
+        if attempt.cell.kind == "argo":
+            return dict(json.loads(returned["counted"]))
+        if attempt.cell.kind == "katib":
+            own = returned["trial"] == f"{attempt.name}-trial-0"
+            return {name: int(value) for name, value in returned["metrics"].items()} | (
+                {"folder": attempt.run_id} if own else {}
+            )
+        return returned
+
     def _left(self, attempt: Attempt) -> list[str]:
         found = [f"pod {name}" for name in self.platform.pods() if name.startswith(attempt.name)]
-        for kind in KINDS.values():
-            objects = self.platform.objects(kind.group, kind.version, kind.plural)
-            found += [f"{kind.name} {name}" for name in objects if name == attempt.name]
+        kind = KINDS.get(attempt.cell.kind)
+        if kind is not None and attempt.name in self.platform.objects(kind.group, kind.version, kind.plural):
+            found.append(f"{kind.name} {attempt.name}")
         return found
 
     def _cordon(self, unschedulable: bool) -> None:
