@@ -3,13 +3,14 @@
 `Contract.check` is the authority. This does the same for whole columns and hands every record that looks broken, or
 that the two JSON parsers might read differently, to it. What it accepts without asking is what the authority accepts:
 
-- Only *plain* records are parsed in columns: flat objects without an escape, in valid UTF-8. Each holds exactly one
-  opening and one closing brace, at its ends, so that as many rows as records prove that row n is record n.
+- Records that are written alike, as one producer writes them, need no parser at all (`alike`).
+- Of the others, only *plain* ones are parsed in columns: flat objects without an escape, in valid UTF-8. Each holds
+  exactly one opening and one closing brace, at its ends, so that as many rows as records prove that row n is record n.
 - Arrow's parser refuses what orjson refuses, a field given twice or a number that is too large among it, but for
   NaN and infinities: these fail the bounds, or the look at the fields that the contract does not name.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.json as pj
 
+from include.jobs.ingest.alike import Layout
 from include.jobs.ingest.contract import BrokenRecordError, Contract, Field, Reason, Value
 
 #: Records that are parsed together; large enough to hide the cost of a call, small enough to be parsed again.
@@ -65,12 +67,14 @@ def check_batch(contract: Contract, keys: pa.Array, values: pa.Array) -> Checked
 
     Every record comes out either good or broken.
     """
-    places = _plain(contract, values)
-    table, places = _parse(contract, _take(values, places), places)
-    columns, places = _bounded(contract, table, places, _take(keys, places))
-    suspected = np.setdiff1d(np.arange(len(values)), places, assume_unique=True)
-    judged = _one_by_one(contract, keys, values, suspected)
-    return _merged(Checked(places, columns, []), judged)
+    small = _small(contract, values)
+    checked = _alike(contract, keys, values, small)
+    if len(checked.good) < len(small):
+        checked = _merged(checked, _parsed(contract, keys, values, _without(small, checked.good)))
+    if len(checked.good) < len(values):
+        suspected = _without(np.arange(len(values)), checked.good)
+        checked = _merged(checked, _one_by_one(contract, keys, values, suspected))
+    return checked
 
 
 def check_one_by_one(contract: Contract, keys: pa.Array, values: pa.Array) -> Checked:
@@ -107,19 +111,45 @@ def _merged(fast: Checked, judged: Checked) -> Checked:
     return Checked(places.take(order), columns, judged.broken)
 
 
-def _plain(contract: Contract, values: pa.Array) -> pa.Array:
-    """The places of the records that may be parsed in columns."""
+def _small(contract: Contract, values: pa.Array) -> "np.ndarray":
+    """The places of the records that have a value of no more than the contract's size."""
     small = pc.less_equal(pc.binary_length(values), contract.max_bytes)
-    # The length first: a record of megabytes is not searched.
-    places = pc.indices_nonzero(pc.fill_null(small, False)).cast(pa.int64())
+    return np.flatnonzero(pc.fill_null(small, False).to_numpy(zero_copy_only=False))
+
+
+def _without(places: "np.ndarray", gone: pa.Array) -> "np.ndarray":
+    return np.setdiff1d(places, gone.to_numpy(), assume_unique=True)
+
+
+def _alike(contract: Contract, keys: pa.Array, values: pa.Array, places: "np.ndarray") -> Checked:
+    """The good ones among records that are written as one of a few of them is."""
     texts = _take(values, places)
-    plain = pa.array(_flat(texts))
+    samples = [texts[index].as_py() for index in (0, len(texts) // 2, -1)] if len(texts) else []
+    layout = next(filter(None, (Layout.of(contract, sample) for sample in samples)), None)
+    if layout is None:
+        return _one_by_one(contract, keys, values, places[:0])
+    columns, alike = layout.read(texts)
+    places = places if alike.all() else places[alike]
+    return _bounded(contract, columns, places, _take(keys, places))
+
+
+def _parsed(contract: Contract, keys: pa.Array, values: pa.Array, places: "np.ndarray") -> Checked:
+    """The good ones among records that Arrow's JSON parser reads as the authority does."""
+    places = _plain(places, _take(values, places))
+    columns, places = _parse(contract, _take(values, places), places)
+    return _bounded(contract, columns, places, _take(keys, places))
+
+
+def _plain(places: "np.ndarray", texts: pa.Array) -> "np.ndarray":
+    """The places of the records that may be parsed in columns."""
+    plain = _flat(texts)
     try:
         pc.cast(texts, pa.large_string())
     except pa.ArrowInvalid:
         # Arrow does not say which of them is not UTF-8: ASCII ones are.
-        plain = pc.and_(plain, pc.string_is_ascii(pc.cast(texts, pa.large_string(), safe=False)))
-    return places if pc.all(plain, min_count=0).as_py() else places.filter(plain)
+        others = pc.invert(pc.string_is_ascii(pc.cast(texts, pa.large_string(), safe=False)))
+        plain[others.to_numpy(zero_copy_only=False)] = False
+    return places.compress(plain)
 
 
 def _flat(texts: pa.Array) -> "np.ndarray":
@@ -138,11 +168,11 @@ def _flat(texts: pa.Array) -> "np.ndarray":
     return mask
 
 
-def _take(array: pa.Array, places: pa.Array) -> pa.Array:
-    return array if len(places) == len(array) else array.take(places)
+def _take(array: pa.Array, places: "np.ndarray") -> pa.Array:
+    return array if len(places) == len(array) else array.take(pa.array(places))
 
 
-def _parse(contract: Contract, texts: pa.Array, places: pa.Array) -> tuple[pa.Table, pa.Array]:
+def _parse(contract: Contract, texts: pa.Array, places: "np.ndarray") -> tuple[dict[str, pa.Array], "np.ndarray"]:
     """The plain records' fields as the contract types them, null where there is none, and their places.
 
     Records whose block cannot be parsed are left out.
@@ -150,9 +180,9 @@ def _parse(contract: Contract, texts: pa.Array, places: pa.Array) -> tuple[pa.Ta
     parser = _Parser(contract, texts)
     blocks = ((begin, min(begin + _BLOCK, len(texts))) for begin in range(0, len(texts), _BLOCK))
     parsed = [found for begin, end in blocks for found in parser.parse(begin, end)]
-    tables = [parser.schema.empty_table(), *(table for table, _, _ in parsed)]
-    spans = [pa.array([], pa.int64()), *(places[begin:end] for _, begin, end in parsed)]
-    return pa.concat_tables(tables), pa.concat_arrays(spans)
+    table = pa.concat_tables([parser.schema.empty_table(), *(table for table, _, _ in parsed)])
+    spans = [places[:0], *(places[begin:end] for _, begin, end in parsed)]
+    return {name: table[name].combine_chunks() for name in contract.names}, np.concatenate(spans)
 
 
 class _Parser:
@@ -207,23 +237,22 @@ class _Parser:
         return named
 
 
-def _bounded(
-    contract: Contract, table: pa.Table, places: pa.Array, keys: pa.Array
-) -> tuple[dict[str, pa.Array], pa.Array]:
-    """Columns of the rows that have every field within its bounds and match their key."""
+def _bounded(contract: Contract, raw: Mapping[str, pa.Array], places: "np.ndarray", keys: pa.Array) -> Checked:
+    """The rows that have every field within its bounds and match their key; timestamps come as text."""
     columns: dict[str, pa.Array] = {}
-    mask = pa.repeat(pa.scalar(True), table.num_rows)
+    mask = pa.repeat(pa.scalar(True), len(places))
     for item in contract.fields:
-        array = table[item.name].combine_chunks()
+        array = raw[item.name]
         columns[item.name] = _timestamps(array) if item.type == "timestamp" else array
         within = _within(item, columns[item.name])
         # Asked of the text: a timestamp that is none has become null.
         mask = pc.and_(mask, pc.or_(within, pc.is_null(array)) if item.optional else within)
     expected = columns[contract.key_field].cast(pa.string()).cast(pa.binary())
     mask = pc.and_(mask, pc.fill_null(pc.equal(expected, keys), False))
+    good = pa.array(places, pa.int64())
     if pc.all(mask, min_count=0).as_py():
-        return columns, places
-    return {name: array.filter(mask) for name, array in columns.items()}, places.filter(mask)
+        return Checked(good, columns, [])
+    return Checked(good.filter(mask), {name: array.filter(mask) for name, array in columns.items()}, [])
 
 
 def _within(item: Field, array: pa.Array) -> pa.Array:

@@ -16,6 +16,7 @@ from confluent_kafka import (
     IsolationLevel,
     KafkaError,
     KafkaException,
+    Message,
     TopicCollection,
     TopicPartition,
 )
@@ -31,7 +32,7 @@ _REFUSED = frozenset({KafkaError._AUTHENTICATION, KafkaError._SSL})
 _REQUEST_TIMEOUT_S = 30.0
 _POLL_TIMEOUT_S = 0.05
 #: Messages of a batch: large enough for the check in columns, small enough for memory.
-_BATCH = 16_384
+_BATCH = 8_192
 _STALL_S = 60.0
 
 
@@ -171,7 +172,8 @@ class Topic:
         Any: what was delivered has its place in Kafka, which the package's types leave optional.
         """
         done: set[int] = set()
-        errors = [message for message in messages if message.error() is not None]
+        troubles = zip(messages, map(Message.error, messages), strict=True)
+        errors = [message for message, trouble in troubles if trouble is not None]
         for message in errors:
             error, number = message.error(), message.partition()
             if error.code() != KafkaError._PARTITION_EOF:
@@ -182,8 +184,8 @@ class Topic:
         if errors:
             messages = [message for message in messages if message.error() is None]
         # The client hands records over as objects; from here on a record is a row of Arrow arrays.
-        partitions = np.array([message.partition() for message in messages], np.int32)
-        offsets = np.array([message.offset() for message in messages], np.int64)
+        partitions = np.fromiter(map(Message.partition, messages), np.int32, len(messages))
+        offsets = np.fromiter(map(Message.offset, messages), np.int64, len(messages))
         wanted = np.zeros(len(messages), np.bool_)
         for number, end in ends.items():
             here = partitions == number
@@ -196,9 +198,9 @@ class Topic:
         records = Records(
             pa.array(partitions),
             pa.array(offsets),
-            pa.array([message.timestamp()[1] for message in messages], pa.int64()),
-            pa.array([message.key() for message in messages], pa.binary()),
-            pa.array([message.value() for message in messages], pa.large_binary()),
+            pa.array(np.fromiter((time for _, time in map(Message.timestamp, messages)), np.int64, len(messages))),
+            pa.array(list(map(Message.key, messages)), pa.binary()),
+            pa.array(list(map(Message.value, messages)), pa.large_binary()),
         )
         return records, done
 
