@@ -11,7 +11,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import dev_cluster, features, ingest, overhead
+from benchmarks import backfill, dev_cluster, features, ingest, overhead
 from include.config import Settings, load_settings
 from include.demo.airflow_api import AirflowApi
 from include.demo.cluster import Cluster, PodFailedError
@@ -92,6 +92,11 @@ def _ingest(bench: Bench) -> Figures:
     return ingest.measure(bench.settings, bench.cluster, bench.sizes)
 
 
+def _backfill(bench: Bench) -> Figures:
+    _produce(bench)
+    return backfill.measure(bench.platform, bench.cluster)
+
+
 def _produce(bench: Bench) -> None:
     """The year's events, none of them broken, if they are not in the topic yet."""
     where = ["--topic", ingest.SOURCE, "--partitions", str(bench.settings.ingest.transactions.partitions)]
@@ -105,13 +110,15 @@ def _produce(bench: Bench) -> None:
 #: Those that need the platform; the others need nothing but their environments.
 ON_PLATFORM: dict[str, Callable[[Bench], Figures]] = {
     "ingest": _ingest,
-    # Last: it has the platform's Airflow paused.
+    # Last: they have the platform's Airflow paused.
+    "backfill": _backfill,
     "overhead": _overhead,
 }
 DESCRIPTIONS = {
     "overhead": "a pod that does nothing, as a task on stock Airflow and on Podium's",
     "dev_cluster": "many pods at once, many watch events, a week of use",
     "ingest": "intervals of millions of events, ingested and merely read",
+    "backfill": "a year of days through Airflow, and by one process",
     "features": "the features of the year, by Spark, DuckDB and Polars",
 }
 

@@ -30,7 +30,6 @@ from include.stack.up import wait_until_healthy
 DAGS: Final = Path(__file__).parent / "dags"
 DATABASE: Final = "bench_airflow"
 START_S: Final = 300
-DAGS_OF_A_KIND: Final = 3
 POLL_S: Final = 0.5
 TOLD_WITHIN_S: Final = 60
 
@@ -113,11 +112,20 @@ def platform_paused(platform: Platform) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def running(platform: Platform, kind: Kind, settings: Settings, variables: dict[str, str]) -> Iterator[RunningAirflow]:
-    """Start an Airflow with a fresh database and the DAGs in `dags/<kind>`; end it, and drop the database.
+def running(
+    platform: Platform,
+    kind: Kind,
+    settings: Settings,
+    variables: dict[str, str],
+    dag_ids: Collection[str],
+    dags: Path | None = None,
+) -> Iterator[RunningAirflow]:
+    """Start an Airflow with a fresh database; end it, and drop the database.
 
     :param settings: the platform's, or those of a cluster of one's own.
     :param variables: for the DAGs, beside what the settings say.
+    :param dag_ids: it is up when it has found these.
+    :param dags: folder of its DAGs; default: `dags/<kind>` of the benchmarks.
     :raises RuntimeError: it does not come up; names the log.
     """
     home = platform.paths.checkout / "build" / "bench" / f"airflow-{kind}"
@@ -130,7 +138,7 @@ def running(platform: Platform, kind: Kind, settings: Settings, variables: dict[
         kubernetes = own.kubernetes.model_copy(update={"kubeconfig": platform.kubeconfig})
         own = own.model_copy(update={"kubernetes": kubernetes})
     there = Platform(own, dataclasses.replace(platform.paths, home=home), platform.credentials)
-    environment = platform.base_environment() | _environment(there, kind) | variables
+    environment = platform.base_environment() | _environment(there, kind, dags or DAGS / kind) | variables
     with _database(platform):
         _migrate(there, environment, logs / "migrate.log")
         processes = {name: _start(there, name, environment, logs / f"{name}.log") for name in PROCESSES}
@@ -139,13 +147,13 @@ def running(platform: Platform, kind: Kind, settings: Settings, variables: dict[
             _wait(processes, logs, "answer", http(port, airflow.HEALTH))
             password = platform.credentials.airflow_admin_password.get_secret_value()
             with AirflowApi(f"http://{HOST}:{port}", "admin", password) as api:
-                _wait(processes, logs, "find its DAGs", lambda: _has_dags(api))
+                _wait(processes, logs, "find its DAGs", lambda: _has_dags(api, dag_ids))
                 yield RunningAirflow(api, logs / "scheduler.log")
         finally:
             _end(processes)
 
 
-def _environment(there: Platform, kind: Kind) -> dict[str, str]:
+def _environment(there: Platform, kind: Kind, dags: Path) -> dict[str, str]:
     everything = airflow.environment(there)
     address = re.compile(r"/airflow$")
     database = {
@@ -154,12 +162,12 @@ def _environment(there: Platform, kind: Kind) -> dict[str, str]:
         if key.startswith("AIRFLOW__DATABASE__")
     }
     connection = f"AIRFLOW_CONN_{there.settings.kubernetes.connection_id.upper()}"
-    folder = {"AIRFLOW__CORE__DAGS_FOLDER": str(DAGS / kind)}
+    folder = {"AIRFLOW__CORE__DAGS_FOLDER": str(dags)}
     if kind == "stock":
         kept = {key: everything[key] for key in (*STOCK, connection, "PATH")}
         return kept | database | folder | {"AIRFLOW__OPENLINEAGE__DISABLED": "True"}
     bundle = everything["AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST"]
-    own = bundle.replace(str(there.paths.checkout / "dags"), str(DAGS / kind))
+    own = bundle.replace(str(there.paths.checkout / "dags"), str(dags))
     return everything | database | folder | {"AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST": own}
 
 
@@ -217,11 +225,11 @@ def _wait(processes: dict[str, subprocess.Popen[bytes]], logs: Path, to: str, ch
         time.sleep(POLL_S)
 
 
-def _has_dags(api: AirflowApi) -> None:
+def _has_dags(api: AirflowApi, dag_ids: Collection[str]) -> None:
     if errors := api.import_errors():
         raise RuntimeError(f"a DAG of the benchmark cannot be imported: {errors[0]}")
-    if len(found := api.dag_ids()) < DAGS_OF_A_KIND:
-        raise Unhealthy(f"it has {len(found)}")
+    if missing := set(dag_ids) - api.dag_ids():
+        raise Unhealthy(f"it lacks {', '.join(sorted(missing))}")
 
 
 def _end(processes: dict[str, subprocess.Popen[bytes]]) -> None:

@@ -22,6 +22,8 @@ CUTOFFS = [
 ]
 MONTHS = [f"2017-{month:02}-01" for month in range(1, 13)]
 ZONE = "America/New_York"
+#: What DuckDB holds before it spills; by itself it would take most of the machine.
+DUCKDB_MEMORY = "6GB"
 TABLES = ("users", "items", "interactions", "preferences", "demand")
 #: Households of a copy of the data get numbers of their own; so do its baskets.
 _APART = 1_000_000
@@ -61,7 +63,7 @@ def duckdb_features(folder: Path, output: Path) -> None:
     from tests.jobs.features.duck import answer
 
     # On disk, so that it may spill as Spark does.
-    database = duckdb.connect(str(output / "work.db"))
+    database = duckdb.connect(str(output / "work.db"), config={"memory_limit": DUCKDB_MEMORY})
     for name in ("events", "products", "households"):
         database.execute(f"CREATE VIEW {name} AS SELECT * FROM '{folder}/{name}.parquet'")
     answer(database, CUTOFFS)
@@ -110,7 +112,7 @@ def compare(folder: Path) -> dict[str, dict[str, int]]:
 
     from tests.jobs.features.duck import differences
 
-    database = duckdb.connect(str(folder / "duckdb" / "work.db"), read_only=True)
+    database = duckdb.connect(str(folder / "duckdb" / "work.db"), True, {"memory_limit": DUCKDB_MEMORY})
     found = {name: differences(database, name, folder / "spark" / f"{name}.parquet") for name in TABLES}
     return {name: counts for name, counts in found.items() if counts}
 

@@ -77,8 +77,9 @@ def _compare(
     if "PODIUM_IMAGES__INGEST" in variables:
         variables["BENCH_IMAGE"] = variables["PODIUM_IMAGES__INGEST"]
     for kind in kinds:
-        with airflows.running(platform, kind, settings, variables) as airflow:
-            for dag_id, count in (("noop_sync", runs), ("noop_deferred", runs), ("waits_deferred", 2)):
+        counts = {"noop_sync": runs, "noop_deferred": runs, "waits_deferred": 2}
+        with airflows.running(platform, kind, settings, variables, counts) as airflow:
+            for dag_id, count in counts.items():
                 title = f"{where}, {kind}, {dag_id}"
                 measured = _through(airflow, dag_id, count)
                 figures |= {
