@@ -9,7 +9,7 @@ from typing import Any
 
 import boto3
 import pytest
-from podium.identity import Identity
+from podium.identity import TASK_LABEL, Identity
 from podium.kinds import MPI_JOB, SPARK_APPLICATION
 
 from tests.plugins.cluster import Platform, wait_for
@@ -52,15 +52,15 @@ def events(services: Services, dag_id: str) -> list[dict[str, Any]]:
 
 
 def pods_of(platform: Platform, dag_id: str, run_id: str) -> list[dict[str, Any]]:
-    """The pods of the run's task."""
-    name = Identity(dag_id, run_id, "work").name
-    return [pod for pod_name, pod in platform.pods().items() if pod_name.startswith(name)]
+    """The pods of the run's task, also of one that was cleared."""
+    key = Identity(dag_id, run_id, "work").task_key
+    return [pod for pod in platform.pods().values() if pod["metadata"].get("labels", {}).get(TASK_LABEL) == key]
 
 
 def work_of(platform: Platform, dag_id: str, run_id: str) -> list[str]:
-    """All that the run's task has in the cluster, by name."""
+    """All that the run's task has in the cluster, with what that owns, by name."""
     name = Identity(dag_id, run_id, "work").name
-    found = [pod["metadata"]["name"] for pod in pods_of(platform, dag_id, run_id)]
+    found = [pod for pod in platform.pods() if pod.startswith(name)]
     for kind in (SPARK_APPLICATION, MPI_JOB):
         found += [kind.name for obj in platform.objects(kind.group, kind.version, kind.plural) if obj == name]
     return found
