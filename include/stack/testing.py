@@ -8,11 +8,12 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import psutil
 from rich.console import Console
 from rich.table import Table
 
@@ -217,10 +218,11 @@ class _Running:
         return code, "".join(output)
 
     def interrupt(self) -> None:
-        """Have each suite take down what it has started; end the ones that do not."""
+        """Have each suite take down what it has started; end the ones that do not, and what they have not."""
         with self._lock:
             self._interrupted = True
             left = list(self._processes)
+        started = [child for process in left for child in _descendants(process.pid)]
         for process in left:
             process.send_signal(signal.SIGINT)
         end = time.monotonic() + TAKE_DOWN_S
@@ -229,6 +231,17 @@ class _Running:
                 process.wait(max(0.0, end - time.monotonic()))
             except subprocess.TimeoutExpired:
                 os.killpg(process.pid, signal.SIGKILL)
+        # One that was taking down already when the interruption came has broken off there.
+        for child in started:
+            with suppress(psutil.NoSuchProcess):
+                child.kill()
+
+
+def _descendants(pid: int) -> list[psutil.Process]:
+    """All that a process has started and what these have, in whatever session."""
+    with suppress(psutil.NoSuchProcess):
+        return list(psutil.Process(pid).children(recursive=True))
+    return []
 
 
 def _command(environments: Environments, suite: Suite, arguments: list[str]) -> tuple[list[str], dict[str, str]]:

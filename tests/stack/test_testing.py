@@ -9,6 +9,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import pytest
 from rich.console import Console
 
@@ -105,6 +106,44 @@ def test_hangs(service):
         testing.run(checkout.environments, picked, [], Console(file=io.StringIO()))
     assert {path.name for path in checkout.folder.glob("*.down")} == {"one.down", "two.down"}
     assert not (checkout.folder / "never.up").exists()
+
+
+def test_an_interruption_ends_what_a_broken_off_clean_up_leaves(checkout: Checkout) -> None:
+    code = """
+import os, pathlib, subprocess, time, pytest
+@pytest.fixture
+def service():
+    process = subprocess.Popen(["sleep", "600"], start_new_session=True)
+    pathlib.Path("pid.new").write_text(str(process.pid))
+    pathlib.Path("pid.new").rename("pid")
+    yield
+    process.terminate()
+def test_hangs(service):
+    try:
+        while True:
+            time.sleep(0.05)
+    except KeyboardInterrupt:
+        os._exit(2)
+"""
+    picked = [checkout.suite("one", code)]
+
+    def interrupt() -> None:
+        while not (checkout.folder / "pid").exists():
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt, daemon=True).start()
+    with pytest.raises(KeyboardInterrupt):
+        testing.run(checkout.environments, picked, [], Console(file=io.StringIO()))
+    _, alive = psutil.wait_procs(_running(int((checkout.folder / "pid").read_text())), timeout=10)
+    assert not alive
+
+
+def _running(pid: int) -> list[psutil.Process]:
+    try:
+        return [psutil.Process(pid)]
+    except psutil.NoSuchProcess:
+        return []
 
 
 def test_what_failed_runs_again_and_what_crashed_runs_whole(checkout: Checkout) -> None:
