@@ -70,4 +70,5 @@ with DAG(
         ],
         driver_memory=upkeep.driver_memory,
         executors=upkeep.executor_instances,
+        core_request=upkeep.core_request,
     )

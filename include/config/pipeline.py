@@ -187,3 +187,6 @@ class Upkeep(Section):
     max_files: int = Field(ge=1, description="a run rewrites at most so many files of a table; the next one goes on")
     driver_memory: str = "2g"
     executor_instances: int = Field(ge=0)
+    core_request: str | None = Field(
+        default=None, description="CPU request of driver and executors, where it is less than one core"
+    )
