@@ -96,19 +96,17 @@ class Environments:
 
         What is compiled has a lane of its own, the others follow one another: downloads and compilation overlap.
         """
-        made: list[Step] = []
-        missing = False
-        for part in parts:
-            if isinstance(part, Jars):
-                made.append(Step(step_of(part), self._fetch(part, spawner), lane="jars"))
-            else:
-                missing = missing or not part.complete
-                lane = "compile" if part.source_build else "install"
-                made.append(Step(step_of(part), self._build(part, spawner), lane=lane))
-        if missing:
-            built = frozenset(step.name for step in made if step.lane != "jars")
-            made.append(Step("downloads", self._prune(spawner), needs=built))
-        return made
+        parts = list(parts)
+        steps = [
+            Step(step_of(part), self._fetch(part, spawner), lane="jars")
+            if isinstance(part, Jars)
+            else Step(step_of(part), self._build(part, spawner), lane="compile" if part.source_build else "install")
+            for part in parts
+        ]
+        venvs = [part for part in parts if isinstance(part, Venv)]
+        if not all(venv.complete for venv in venvs):
+            steps.append(Step("downloads", self._prune(spawner), needs=frozenset(map(step_of, venvs))))
+        return steps
 
     def _build(self, venv: Venv, spawner: Spawner) -> Callable[[Report], str]:
         uv = self.launcher.bin / "uv"

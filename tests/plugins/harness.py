@@ -165,6 +165,20 @@ def after_asking(monkeypatch: pytest.MonkeyPatch, happens: Callable[[], object])
     monkeypatch.setattr(Collected, "read", first)
 
 
+def collected_beside(monkeypatch: pytest.MonkeyPatch, make: Factory, ti: Ti) -> tuple[Any, Any, Any]:
+    """Two attempts collect the same work: one does all of it just after the other has asked whether that was done.
+
+    Returns the other's operator, its result, and that of the first.
+    """
+    deferred = begin(make, ti)
+    event, results = fire(deferred), []
+    after_asking(monkeypatch, lambda: results.append(call(make(), deferred.method_name, ti, event=event)))
+    other = make()
+    found = call(other, deferred.method_name, ti.retried(), event=event)
+    (result,) = results
+    return other, found, result
+
+
 def defer_soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have pod tasks deferred after a second."""
     own = settings()

@@ -14,7 +14,7 @@ from podium.pod_parts import GRACE_S
 from podium.results import NoResultError
 
 from tests.plugins.cluster import RACK, Platform, wait_for
-from tests.plugins.harness import Ti, after_asking, before_looking, begin, call, finish, fire, run, trigger_of
+from tests.plugins.harness import Ti, before_looking, begin, call, collected_beside, finish, fire, run, trigger_of
 
 Make = Callable[..., Any]
 
@@ -198,16 +198,12 @@ def test_work_that_another_attempt_collects_in_this_moment_is_not_run_again(
 def test_work_that_another_attempt_takes_away_while_it_is_collected_keeps_its_result(
     platform: Platform, name: str, make: Make, kind: Kind, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def good() -> Any:
-        return make("good", cleanup=Cleanup.DELETE_ON_SUCCESS)
-
-    ti, results = Ti("work", run_id=name), []
-    deferred = begin(good, ti)
-    event = fire(deferred)
-    after_asking(monkeypatch, lambda: results.append(call(good(), deferred.method_name, ti, event=event)))
-    second, expected = good(), {"did": "good"} if make is spark else {"hosts": 2}
-    assert call(second, deferred.method_name, ti.retried(), event=event) == expected
-    assert results == [second.reported.result] == [expected]
+    other, found, first = collected_beside(
+        monkeypatch, lambda: make("good", cleanup=Cleanup.DELETE_ON_SUCCESS), Ti("work", run_id=name)
+    )
+    expected = {"did": "good"} if make is spark else {"hosts": 2}
+    assert found == expected
+    assert first == other.reported.result == expected
 
 
 class DiedError(BaseException):

@@ -13,7 +13,7 @@ from podium.kinds import EXPERIMENT, TRAIN_JOB, WORKFLOW, Kind, Phase
 from pydantic import ValidationError
 
 from tests.plugins.cluster import Platform, wait_for
-from tests.plugins.harness import Ti, after_asking, begin, call, finish, fire
+from tests.plugins.harness import Ti, begin, call, collected_beside, finish, fire
 from tests.plugins.kinds_controller import Template, controllers
 from tests.plugins.test_custom_resources import call_kill, objects
 
@@ -141,15 +141,10 @@ def test_the_result_is_kept_when_another_attempt_takes_the_object_away_while_it_
     result: dict[str, Any],
     said: str,
 ) -> None:
-    def good() -> Any:
-        return make("good", cleanup=Cleanup.DELETE_ON_SUCCESS)
-
-    ti, results = Ti("work", run_id=name), []
-    deferred = begin(good, ti)
-    event = fire(deferred)
-    after_asking(monkeypatch, lambda: results.append(call(good(), deferred.method_name, ti, event=event)))
-    found = call(good(), deferred.method_name, ti.retried(), event=event)
-    assert [found] == results
+    _, found, first = collected_beside(
+        monkeypatch, lambda: make("good", cleanup=Cleanup.DELETE_ON_SUCCESS), Ti("work", run_id=name)
+    )
+    assert found == first
     assert found.keys() == result.keys()
 
 

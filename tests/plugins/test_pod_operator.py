@@ -15,7 +15,7 @@ from podium.hooks.pods import Pods
 from podium.identity import Identity
 
 from tests.plugins.cluster import Platform, wait_for
-from tests.plugins.harness import Ti, after_asking, before_looking, begin, call, defer_soon, finish, fire, run
+from tests.plugins.harness import Ti, before_looking, begin, call, collected_beside, defer_soon, finish, fire, run
 
 
 def operator(code: str, **arguments: Any) -> Any:
@@ -211,12 +211,9 @@ def test_a_pod_that_another_attempt_takes_away_while_it_is_collected_keeps_its_r
 ) -> None:
     defer_soon(monkeypatch)
     code = f"import time; time.sleep(3); {leave('time.monotonic_ns()')}"
-    ti, results = Ti("work", run_id=name), []
-    deferred = begin(lambda: operator(code), ti)
-    event = fire(deferred)
-    after_asking(monkeypatch, lambda: results.append(call(operator(code), deferred.method_name, ti, event=event)))
-    assert [call(operator(code), deferred.method_name, ti.retried(), event=event)] == results
-    assert results != [None]
+    _, found, first = collected_beside(monkeypatch, lambda: operator(code), Ti("work", run_id=name))
+    assert found == first
+    assert first is not None
 
 
 def test_a_pod_that_is_gone_before_its_result_is_read_is_a_failure(

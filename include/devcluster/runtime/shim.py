@@ -31,7 +31,8 @@ FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signa
 KILL = signal.SIGUSR1
 """Sent to the shim: kill the container now."""
 HELD = (*FORWARDED, KILL)
-"""Blocked until a shim can forward them: one that died of an early signal would leave its container to itself."""
+"""The kubelet starts a shim with these blocked, until it can forward them: one that died of an early signal would leave
+its container to itself."""
 START_ERROR = 128
 
 
@@ -219,7 +220,6 @@ def exit_code(result: int) -> int:
 
 def main(folder: str, lock: int) -> None:
     """Run one container to its end."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, HELD)
     os.set_inheritable(lock, False)
     os.chdir(folder)
     with open("spec.json") as handle:

@@ -13,6 +13,7 @@ import numpy as np
 from include.jobs.evaluation.verdict import Verdict, judge
 from include.jobs.lake import lineage
 from include.jobs.lake.catalog import open_catalog
+from include.jobs.lake.tables import FEATURES_SERVING
 from include.jobs.ranking.features import ProductHabits
 from include.jobs.ranking.interactions import Floats, Interactions, Ints
 from include.jobs.ranking.lists import Purchases, RankedLists, popular_products, rank, recall_at_k
@@ -138,7 +139,7 @@ def _read(request: GateRequest) -> JudgedMonth:
 def _first_champion(registry: Registry, request: GateRequest, month: JudgedMonth) -> str:
     """Register the baseline as champion, so that from the first rollout on there is a way back."""
     ranker = own_frequency()
-    facts = {"feature_view": str(month.snapshots["features.serving"])}
+    facts = {"feature_view": str(month.snapshots[FEATURES_SERVING])}
     model = RankerModel("own_frequency", ranker, request.cutoff, Candidates.of(ranker, month.rows), facts)
     snapshots = {f"snapshot.{name}": str(number) for name, number in month.snapshots.items()}
     known_until, _ = month_bounds(request.cutoff, request.timezone)

@@ -9,6 +9,7 @@ import datetime as dt
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TypeAlias
 
@@ -57,7 +58,12 @@ def stale(wanted: Digests, made: Digests) -> dict[str, list[dt.date]]:
 
 def _digest(table: FeatureTable, *sources: str) -> str:
     """Of what a partition is made from, and of the code that makes it."""
-    return _hash(Path(compute.__file__).read_text(encoding="utf-8"), str(dict(table.columns)), *sources)
+    return _hash(_code(), str(dict(table.columns)), *sources)
+
+
+@cache
+def _code() -> str:
+    return Path(compute.__file__).read_text(encoding="utf-8")
 
 
 def _hash(*parts: str) -> str:

@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 from include.jobs.lake import lineage
 from include.jobs.lake.catalog import open_catalog
 from include.jobs.lake.connections import Connections
+from include.jobs.lake.tables import FEATURES_SERVING
 from include.jobs.ranking.errors import RankingError
 from include.jobs.ranking.interactions import Interactions
 from include.jobs.ranking.model import Candidates, RankerModel
@@ -94,7 +95,7 @@ def train(plan: TrainingPlan, destination: Destination) -> dict[str, Any] | None
             "weights_sha256": weights_hash(fitted),
             "largest_export_difference": difference,
             "snapshots": {name: str(number) for name, number in snapshots.items()},
-            "feature_view": str(snapshots["features.serving"]),
+            "feature_view": str(snapshots[FEATURES_SERVING]),
         }
         serving = read_interactions(catalog, plan.serving_cutoff, features)
         result = _register(plan, destination, fitted, serving, facts, started)
