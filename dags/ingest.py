@@ -26,7 +26,8 @@ On the schedule of `ingest.topics.{name}` in `include/config`, once an interval 
 date; the run takes the last interval that is over by then. With `unit: day` a run of several days does them in one pod,
 one commit a day: each day is judged, published and replaced for itself. With `batches: <topic>` a message
 `{{"start": "…", "end": "…"}}` on that topic starts the ingest of this interval at once, what is no such message goes to
-`<topic>.dlq`; the boundaries must be those of the schedule. With `asset_partitions: day` (or `hour`) each day that is
+`<topic>.dlq`; the boundaries must be those of the schedule. With `value_format: registry_json` each value names a schema of
+`schema_registry`: what names none (`no_schema_id`) or one that is not there (`unknown_schema`) goes to quarantine. With `asset_partitions: day` (or `hour`) each day that is
 closed is also an event of the asset `{topic.table}.partitions` with its start as partition key, for DAGs that run a
 partition at a time (`PartitionedAssetTimetable`).
 
@@ -40,7 +41,7 @@ Its runs announce nothing one by one; the last to succeed announces them all, an
 ### When a task fails
 | task | means | do |
 | --- | --- | --- |
-| `ingest` | Kafka, the lake or the catalog is out of reach; or too many records break the contract; or retention has dropped part of the interval | read the reason in the task's last lines; mend it; clear the task. Nothing is visible before `validate` |
+| `ingest` | Kafka, the schema registry, the lake or the catalog is out of reach; or too many records break the contract, or a schema by which they are written does; or retention has dropped part of the interval | read the reason in the task's last lines; mend it; clear the task. Nothing is visible before `validate` |
 | `validate` | the interval as a whole looks wrong, and is not published: the failed expectations are listed, the page of Data Docs is `data_docs` in the task's result | look at `SELECT * FROM {topic.table} VERSION AS OF 'staging'`; if the source is at fault, have it corrected and clear `ingest`; if the expectation is, correct the suite in the contract and clear `validate`. To give the interval up: `python -m include.jobs.ingest discard --contract {topic.contract} --table {topic.table} --start … --end …` in a pod of the image |
 | `announce` | Airflow's API was out of reach | clear the task. Skipped is no failure: another run of the backfill announces, its log says which |
 """
@@ -77,7 +78,7 @@ for name, topic in settings().ingest.topics.items():
             image="ingest",
             arguments=[
                 *("python", "-m", "include.jobs.ingest", "interval", "--topic", topic.topic),
-                *interval,
+                *(*interval, "--value-format", topic.value_format),
                 *("--run-id", "{{ run_id }}"),
                 *("--allowed-lateness", str(topic.allowed_lateness_s)),
                 *("--max-bad-fraction", str(topic.max_bad_fraction)),

@@ -72,6 +72,7 @@ with DAG(
         arguments=[
             *("python", "-m", "include.jobs.ingest", "replay", *interval),
             *("--run-id", "{{ run_id }}", "--mended", "{{ params.mended }}"),
+            *("--value-format", "{{ ingest_topic(params.topic).value_format }}"),
         ],
         cpu="1",
         memory="1Gi",

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 from typing import Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
@@ -79,6 +80,28 @@ class Kafka(Section):
                 "over a connection without TLS, so there is no SASL_PLAINTEXT)"
             )
         return self
+
+
+class SchemaRegistry(Section):
+    """Where the schemas of topics are whose values name one. Who asks for them lies in files of the same Secret.
+
+    `schema_registry_username` and `schema_registry_password` for basic authentication, over https alone;
+    `schema_registry_ca.pem`, the authority that signed its certificate (without it the public ones are trusted).
+    """
+
+    url: str | None = Field(default=None, description="of a registry that speaks Confluent's API; none: there is none")
+
+    @field_validator("url")
+    @classmethod
+    def _address(cls, value: str | None) -> str | None:
+        parts = urlsplit(value or "http://none")
+        if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc or parts.query:
+            raise ValueError(
+                "give an address like https://registry.example.com:8081 or https://…/apis/ccompat/v7, without "
+                "credentials: these are the keys schema_registry_username and schema_registry_password of the Secret "
+                "podium-credentials"
+            )
+        return value
 
 
 class Toleration(Section):

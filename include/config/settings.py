@@ -21,7 +21,7 @@ from pydantic_settings import (
 
 from include.config.airflow import Accounting, Airflow, Faults, Lineage, Links, Notifications
 from include.config.pipeline import Drift, Features, Ingest, Recommender, Rollout, Upkeep
-from include.config.platform import Endpoints, Kafka, Kubernetes, NodePool, Ports
+from include.config.platform import Endpoints, Kafka, Kubernetes, NodePool, Ports, SchemaRegistry
 
 CONFIG_DIR = Path(__file__).parent
 ENVIRONMENTS = ("local", "dev", "staging", "prod")
@@ -41,6 +41,7 @@ class Settings(BaseSettings):
     ports: Ports | None = None
     endpoints: Endpoints = Endpoints()
     kafka: Kafka = Kafka()
+    schema_registry: SchemaRegistry = SchemaRegistry()
     airflow: Airflow
     faults: Faults
     accounting: Accounting = Accounting()
@@ -67,6 +68,16 @@ class Settings(BaseSettings):
             getattr(self.endpoints, name) for name in Endpoints.model_fields if name != "metrics_url"
         ):
             raise ValueError("endpoints: without ports (the embedded platform) every endpoint must be given")
+        return self
+
+    @model_validator(mode="after")
+    def _schemas(self) -> Self:
+        for name, topic in self.ingest.topics.items():
+            if topic.value_format != "json" and self.schema_registry.url is None:
+                raise ValueError(
+                    f"ingest.topics.{name}.value_format: {topic.value_format} needs a schema registry: give "
+                    "schema_registry.url, or json as the format"
+                )
         return self
 
     @classmethod
@@ -115,6 +126,7 @@ class Settings(BaseSettings):
             "KAFKA_BOOTSTRAP_SERVERS": reach.kafka_bootstrap_servers,
             "KAFKA_SECURITY_PROTOCOL": self.kafka.security_protocol,
             **({"KAFKA_SASL_MECHANISM": self.kafka.sasl_mechanism} if self.kafka.sasl_mechanism else {}),
+            **({"SCHEMA_REGISTRY_URL": self.schema_registry.url} if self.schema_registry.url else {}),
             "S3_ENDPOINT_URL": reach.s3_endpoint_url,
             "AWS_REGION": reach.s3_region,
             "LAKE_WAREHOUSE": reach.lake_warehouse,

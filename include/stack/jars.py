@@ -6,7 +6,8 @@
     group:artifact:version alone      by itself
     - group:artifact                  left out wherever it comes up
 
-`jars.lock` names every jar with its sha256, so that set-up resolves nothing: it fetches and compares.
+`jars.lock` names every jar with its sha256, so that set-up resolves nothing: it fetches and compares. There may be
+archives among them (`group:artifact:version:tar.gz:classifier`), which are unpacked.
 """
 
 import hashlib
@@ -34,7 +35,7 @@ class Jars:
     """One folder of jars.
 
     :param name: of the image or service.
-    :param lock: lines of `group:artifact:version[:classifier] sha256`.
+    :param lock: lines of `group:artifact:version[[:packaging]:classifier] sha256`.
     :param cache: the cache folder of Podium.
     """
 
@@ -120,9 +121,11 @@ def _context(cache: Path) -> MavenContext:
 
 
 def _dependency(context: MavenContext, coordinate: str) -> Dependency:
-    group, artifact, version, *classifier = coordinate.split(":")
+    group, artifact, version, *rest = coordinate.split(":")
+    classifier = rest.pop() if rest else ""
+    packaging = rest.pop() if rest else "jar"
     component = context.project(group, artifact).at_version(version)
-    return Dependency(component.artifact(classifier=classifier[0] if classifier else ""))
+    return Dependency(component.artifact(classifier=classifier, packaging=packaging))
 
 
 def _coordinate(dependency: Dependency) -> str:
@@ -146,6 +149,9 @@ def _fetch(context: MavenContext, coordinate: str, digest: str, folder: Path, ca
         source.unlink()
         if attempt == TRIES:
             raise BuildError(f"{coordinate} has sha256 {found}, the lock says {digest}: do not use it; tell its owners")
+    if source.suffix != ".jar":
+        shutil.unpack_archive(source, folder, filter="data")
+        return
     target = folder / source.name
     try:
         os.link(source, target)

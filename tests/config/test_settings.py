@@ -58,6 +58,21 @@ def test_a_variable_overrides_one_key_of_a_section(monkeypatch: pytest.MonkeyPat
         ("kafka: 26092", "kafka: 80", "ports.kafka: Input should be greater than or equal to 1024, found 80"),
         ("kafka: 26092", "kafka: 26093", "ports: Value error, kafka_controller and kafka both use port 26093"),
         ("namespace: podium", "namespace: podium\nkafka: {security_protocol: SASL_SSL}", "sasl_mechanism belongs to"),
+        (
+            "contract: transactions.v1",
+            "contract: transactions.v1\n      value_format: registry_json",
+            "ingest.topics.transactions.value_format: registry_json needs a schema registry: give schema_registry.url",
+        ),
+        (
+            "contract: transactions.v1",
+            "contract: transactions.v1\n      value_format: avro",
+            "ingest.topics.transactions.value_format: Input should be 'json' or 'registry_json'",
+        ),
+        (
+            "namespace: podium",
+            "namespace: podium\nschema_registry: {url: 'registry:8081'}",
+            "schema_registry.url: Value error, give an address like https://registry.example.com:8081",
+        ),
         ("seed: 20171201", "sed: 20171201", "recommender.sed: Extra inputs are not permitted"),
         ("max_error_rate: 0.01", "max_error_rate: 1.5", "rollout.max_error_rate"),
         ("traffic_percent: 50", "traffic_percent: 5", "traffic_percent must rise from step to step and end at 100"),
@@ -74,6 +89,24 @@ def test_a_mistake_is_named_with_file_and_key(directory: Path, old: str, new: st
         load_settings("local", directory)
     assert expected in str(error.value)
     assert str(directory / "local.yaml") in str(error.value)
+
+
+def test_a_schema_registry_is_optional_and_its_address_reaches_the_jobs(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "SCHEMA_REGISTRY_URL" not in load_settings("local").platform_environment()
+    spoil(directory, "contract: transactions.v1", "contract: transactions.v1\n      value_format: registry_json")
+    monkeypatch.setenv("PODIUM_SCHEMA_REGISTRY__URL", "https://registry.example.com:8081")
+    settings = load_settings("local", directory)
+    assert settings.ingest.transactions.value_format == "registry_json"
+    assert settings.platform_environment()["SCHEMA_REGISTRY_URL"] == "https://registry.example.com:8081"
+
+
+def test_credentials_in_the_address_are_refused_and_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PODIUM_SCHEMA_REGISTRY__URL", "https://podium:secret@registry.example.com")
+    with pytest.raises(ConfigError, match=r"schema_registry\.url(.|\n)*schema_registry_password") as caught:
+        load_settings("local")
+    assert "secret@" not in str(caught.value)
 
 
 def test_a_wrong_variable_is_named_as_the_source(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -47,6 +48,18 @@ def test_locked_jars_come_from_the_cache(tmp_path: Path) -> None:
     folder = jars.build(lambda _: None, lambda: False)
     assert (folder / "thing-1.0.jar").read_bytes() == content
     assert jars.complete
+
+
+def test_a_locked_archive_is_unpacked(tmp_path: Path) -> None:
+    cached = tmp_path / "m2" / "org" / "example" / "thing" / "1.0" / "thing-1.0-all.tar.gz"
+    cached.parent.mkdir(parents=True)
+    (tmp_path / "in" / "lib").mkdir(parents=True)
+    (tmp_path / "in" / "lib" / "part.jar").write_bytes(b"a part")
+    shutil.make_archive(str(cached).removesuffix(".tar.gz"), "gztar", tmp_path / "in")
+    lock = tmp_path / "jars.lock"
+    lock.write_text(f"org.example:thing:1.0:tar.gz:all {hashlib.sha256(cached.read_bytes()).hexdigest()}\n")
+    folder = Jars("example", lock, tmp_path).build(lambda _: None, lambda: False)
+    assert (folder / "lib" / "part.jar").read_bytes() == b"a part"
 
 
 def test_a_broken_jar_lock_is_named(tmp_path: Path) -> None:

@@ -10,13 +10,14 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from include.jobs.lake.connections import Connections, kafka_bootstrap_servers, kafka_security
+from include.jobs.lake.connections import Connections, kafka_bootstrap_servers, kafka_security, schema_registry
 from include.jobs.lake.errors import run_main
 from include.jobs.lake.ledger import Interval
 from include.jobs.lake.result import write_result
 
 if TYPE_CHECKING:
     from include.jobs.ingest.contract import Contract
+    from include.jobs.ingest.registry import Registry
     from include.jobs.lake.tables import EventTables
 
 _BEGUN = time.monotonic()
@@ -40,7 +41,14 @@ def main() -> None:
     unit.add_argument("--timezone", default="UTC", help="where the days begin at midnight")
     by = argparse.ArgumentParser(add_help=False)
     by.add_argument("--run-id", default=os.environ.get("PODIUM_RUN_ID") or "manual")
-    interval = commands.add_parser("interval", parents=[bounds, unit, by], help="read an interval and stage it")
+    values = argparse.ArgumentParser(add_help=False)
+    values.add_argument(
+        "--value-format",
+        choices=("json", "registry_json"),
+        default="json",
+        help="of the messages' values: plain JSON, or JSON behind the id of a schema of the registry",
+    )
+    interval = commands.add_parser("interval", parents=[bounds, unit, by, values], help="read an interval and stage it")
     interval.add_argument("--topic", required=True)
     interval.add_argument(
         "--allowed-lateness",
@@ -69,7 +77,7 @@ def main() -> None:
         "validate", parents=[bounds, unit], help="judge a staged interval, and publish it when it is sound"
     )
     commands.add_parser("discard", parents=[bounds], help="give up a staged interval")
-    replay = commands.add_parser("replay", parents=[bounds, by], help="stage what keeps the contract now")
+    replay = commands.add_parser("replay", parents=[bounds, by, values], help="stage what keeps the contract now")
     replay.add_argument("--mended", default="", help="s3://bucket/key of mended records, one JSON object a line")
     schema = commands.add_parser("schema", help="print the JSON Schema of a contract")
     schema.add_argument("contract", help="for instance transactions.v1")
@@ -119,7 +127,7 @@ def _interval(arguments: argparse.Namespace) -> None:
 
     intervals, contract = _intervals(arguments), Contract.load(arguments.contract)
     lateness = dt.timedelta(seconds=arguments.allowed_lateness)
-    place = (kafka_bootstrap_servers(), arguments.topic, kafka_security())
+    place = (kafka_bootstrap_servers(), arguments.topic, kafka_security(), _registry(arguments))
     with Helpers(place, arguments.processes) as helpers, Topic(*place) as topic:
         catalog = open_catalog()
         tables = bring_up(catalog, contract, arguments.table)
@@ -171,6 +179,15 @@ def _contract(arguments: argparse.Namespace) -> tuple["Contract", "EventTables"]
     return contract, event_tables(contract, arguments.table)
 
 
+def _registry(arguments: argparse.Namespace) -> "Registry | None":
+    """Where the schemas are that the values name. Its client is not imported for plain JSON."""
+    if arguments.value_format == "json":
+        return None
+    from include.jobs.ingest.registry import Registry
+
+    return Registry(schema_registry(), arguments.value_format.removeprefix("registry_").upper())
+
+
 def _reference(_: argparse.Namespace) -> None:
     from include.jobs.ingest.reference import write_reference
     from include.jobs.lake.catalog import open_catalog
@@ -213,7 +230,7 @@ def _replay(arguments: argparse.Namespace) -> None:
     mends = read_mends(text.splitlines())
     catalog = open_catalog()
     tables = bring_up(catalog, contract, arguments.table)
-    write_result(replay(catalog, tables, contract, interval, arguments.run_id, mends))
+    write_result(replay(catalog, tables, contract, interval, arguments.run_id, mends, _registry(arguments)))
 
 
 def _schema(arguments: argparse.Namespace) -> None:

@@ -6,7 +6,7 @@ derives from the contract what others need: JSON Schema, the columns of the tabl
 
 import datetime as dt
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from dataclasses import field as dataclass_field
 from enum import StrEnum
@@ -43,6 +43,8 @@ class Reason(StrEnum):
     """Why a record is broken. The first that holds, in this order, is recorded."""
 
     OVERSIZED = "oversized"
+    NO_SCHEMA_ID = "no_schema_id"
+    UNKNOWN_SCHEMA = "unknown_schema"
     BAD_ENCODING = "bad_encoding"
     NOT_JSON = "not_json"
     NOT_AN_OBJECT = "not_an_object"
@@ -60,6 +62,22 @@ class BrokenRecordError(Exception):
         super().__init__(f"{reason}: {detail}")
         self.reason = reason
         self.detail = detail
+
+
+def read_json(value: bytes) -> object:
+    """What a JSON text holds.
+
+    Raises:
+        BrokenRecordError: it is none.
+    """
+    try:
+        value.decode()
+    except UnicodeDecodeError as error:
+        raise BrokenRecordError(Reason.BAD_ENCODING, f"not UTF-8 at byte {error.start}") from None
+    try:
+        return orjson.loads(value)
+    except orjson.JSONDecodeError as error:
+        raise BrokenRecordError(Reason.NOT_JSON, str(error)) from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,13 +247,15 @@ class Contract:
         """Where the key's field stands in `names`."""
         return self.names.index(self.key_field)
 
-    def check(self, key: bytes | None, value: bytes | None) -> tuple[Value, ...]:
-        """The record's values in column order.
+    def check(
+        self, key: bytes | None, value: bytes | None, read: Callable[[bytes], object] = read_json
+    ) -> tuple[Value, ...]:
+        """The record's values in column order; `read` tells what a value holds, or raises.
 
         Raises:
             BrokenRecordError: it breaks the contract.
         """
-        data = self._parse(value)
+        data = self._parse(value, read)
         version = data.get(self.version_field)
         if version is not None and version not in self.versions:
             known = f"{self.versions[0]} to {self.version}" if len(self.versions) > 1 else self.version
@@ -249,19 +269,12 @@ class Contract:
             raise BrokenRecordError(Reason.WRONG_KEY, f"key {key!r:.60}, but {self.key_field} {expected.decode()}")
         return values
 
-    def _parse(self, value: bytes | None) -> dict[str, Any]:
+    def _parse(self, value: bytes | None, read: Callable[[bytes], object]) -> dict[str, Any]:
         if value is None:
             raise BrokenRecordError(Reason.NOT_JSON, "no value")
         if len(value) > self.max_bytes:
             raise BrokenRecordError(Reason.OVERSIZED, f"{len(value)} bytes, allowed {self.max_bytes}")
-        try:
-            value.decode()
-        except UnicodeDecodeError as error:
-            raise BrokenRecordError(Reason.BAD_ENCODING, f"not UTF-8 at byte {error.start}") from None
-        try:
-            data = orjson.loads(value)
-        except orjson.JSONDecodeError as error:
-            raise BrokenRecordError(Reason.NOT_JSON, str(error)) from None
+        data = read(value)
         if not isinstance(data, dict):
             raise BrokenRecordError(Reason.NOT_AN_OBJECT, f"a JSON {type(data).__name__}")
         return data

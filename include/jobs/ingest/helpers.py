@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkProcess
 from types import FrameType, TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self, Union
 
 from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.table import Table
@@ -27,8 +27,11 @@ from include.jobs.ingest.topic import Topic
 from include.jobs.lake.catalog import load_table, open_catalog
 from include.jobs.lake.errors import JobError
 
-#: Bootstrap servers, topic, and what `kafka_security` gives.
-Place = tuple[str, str, Mapping[str, str]]
+if TYPE_CHECKING:
+    from include.jobs.ingest.registry import Registry
+
+#: Bootstrap servers, topic, what `kafka_security` gives, and the registry of its schemas: each process asks by itself.
+Place = tuple[str, str, Mapping[str, str], Union["Registry", None]]
 
 #: Fewer records than this are not worth a process.
 MIN_RECORDS = 200_000
@@ -55,7 +58,7 @@ class Helpers:
     `place` are the arguments of `Topic`; with one process in all, the default, there are no others.
     """
 
-    def __init__(self, place: Place = ("", "", {}), processes: int = 1) -> None:
+    def __init__(self, place: Place = ("", "", {}, None), processes: int = 1) -> None:
         context = multiprocessing.get_context("fork")
         self._processes: list[ForkProcess] = []
         self._connections: list[Connection] = []

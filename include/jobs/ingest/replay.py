@@ -12,15 +12,17 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
 from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.table import Table
 from pyiceberg.table.refs import MAIN_BRANCH
 
-from include.jobs.ingest.check import Checked, check_batch
+from include.jobs.ingest.check import Checked, check_batch, joined
 from include.jobs.ingest.contract import Contract
+from include.jobs.ingest.framed import Check, checker
 from include.jobs.ingest.publish import held, stage, staged_record
 from include.jobs.lake import lineage
 from include.jobs.lake.catalog import load_table
@@ -29,6 +31,9 @@ from include.jobs.lake.errors import JobError
 from include.jobs.lake.intervals import IntervalWriter
 from include.jobs.lake.ledger import Counts, Interval, IntervalRecord, Ledger, iso
 from include.jobs.lake.tables import EventTables
+
+if TYPE_CHECKING:
+    from include.jobs.ingest.registry import Registry
 
 #: Key and value by partition and offset.
 Mends = Mapping[tuple[int, int], tuple[bytes, bytes]]
@@ -68,9 +73,17 @@ def read_mends(lines: Iterable[str]) -> dict[tuple[int, int], tuple[bytes, bytes
 
 
 def replay(
-    catalog: SqlCatalog, tables: EventTables, contract: Contract, interval: Interval, run_id: str, mends: Mends
+    catalog: SqlCatalog,
+    tables: EventTables,
+    contract: Contract,
+    interval: Interval,
+    run_id: str,
+    mends: Mends,
+    registry: "Registry | None" = None,
 ) -> dict[str, Any]:
     """Stage a closed interval with those of its quarantined records that keep the contract now.
+
+    `registry` has the schemas that values name as they came; mended ones are plain JSON.
 
     Returns:
         The job's result: `{replayed, accepted, quarantined, reasons, unknown, …}`; `reasons` of what stays broken,
@@ -79,8 +92,10 @@ def replay(
 
     Raises:
         ReplayError: the interval is not closed, or is staged.
+        JobError: see `Framed.check`.
     """
     begun = time.monotonic()
+    check = checker(contract, registry)
     events, quarantine = (
         load_table(catalog, tables.events.identifier),
         load_table(catalog, tables.quarantine.identifier),
@@ -96,7 +111,7 @@ def replay(
         for batch in _batches(quarantine, start):
             places = list(zip(batch["kafka_partition"].to_pylist(), batch["kafka_offset"].to_pylist(), strict=True))
             seen.update(places)
-            checked = _checked(contract, batch, places, mends)
+            checked = _checked(contract, check, batch, places, mends)
             for place in checked.good.to_pylist():
                 back[places[place][0]].append(places[place][1])
             accepted.write(_put_back(batch, checked, tables.events.arrow_schema))
@@ -157,11 +172,26 @@ def _batches(table: Table, start: dt.datetime) -> Iterable[pa.RecordBatch]:
         yield pa.RecordBatch.from_arrays(columns, schema=schema)
 
 
-def _checked(contract: Contract, batch: pa.RecordBatch, places: list[tuple[int, int]], mends: Mends) -> Checked:
-    raw = zip(batch["key"].to_pylist(), batch["value"].to_pylist(), strict=True)
-    records = [mends.get(place, came) for place, came in zip(places, raw, strict=True)]
-    keys = pa.array([key for key, _ in records], pa.binary())
-    return check_batch(contract, keys, pa.array([value for _, value in records], pa.large_binary()))
+def _checked(
+    contract: Contract, check: Check, batch: pa.RecordBatch, places: list[tuple[int, int]], mends: Mends
+) -> Checked:
+    known = np.array([place in mends for place in places], np.bool_)
+    came, mended = np.flatnonzero(~known), np.flatnonzero(known)
+    keys, values = batch["key"].take(pa.array(came)), batch["value"].take(pa.array(came))
+    better = [mends[places[place]] for place in mended]
+    return joined(
+        [
+            (came, check(keys.cast(pa.binary()), values.cast(pa.large_binary()))),
+            (
+                mended,
+                check_batch(
+                    contract,
+                    pa.array([key for key, _ in better], pa.binary()),
+                    pa.array([value for _, value in better], pa.large_binary()),
+                ),
+            ),
+        ]
+    )
 
 
 def _put_back(batch: pa.RecordBatch, checked: Checked, schema: pa.Schema) -> pa.RecordBatch:

@@ -15,9 +15,10 @@ from pyiceberg.manifest import DataFile
 from pyiceberg.table import Table
 
 from include.jobs.ingest.ahead import ahead
-from include.jobs.ingest.check import Checked, check_batch
+from include.jobs.ingest.check import Checked
 from include.jobs.ingest.contract import Contract
 from include.jobs.ingest.erased import leave_out
+from include.jobs.ingest.framed import Check, checker
 from include.jobs.ingest.mended import Mended
 from include.jobs.ingest.topic import Records, Topic
 from include.jobs.lake.erasures import Erased
@@ -89,8 +90,9 @@ def write(events: Table, quarantine: Table, topic: Topic, share: Share) -> Writt
     """Write the share's rows to files of the two tables; none is left when this fails.
 
     Raises:
-        JobError: see `Topic.read`, `Erased.of`.
+        JobError: see `Topic.read`, `Framed.check`, `Erased.of`.
     """
+    check = checker(share.contract, topic.registry)
     erased = Erased.of(share.erased)
     start, expected = share.interval.start, len(share)
     reasons: Counter[str] = Counter()
@@ -101,7 +103,7 @@ def write(events: Table, quarantine: Table, topic: Topic, share: Share) -> Writt
     with ExitStack() as stack:
         accepted = stack.enter_context(IntervalWriter(events, start, accepted_schema))
         quarantined = stack.enter_context(IntervalWriter(quarantine, start, quarantined_schema))
-        for records, checked in ahead(_checked(share.contract, ahead(topic.read(share.ranges)))):
+        for records, checked in ahead(_checked(check, ahead(topic.read(share.ranges)))):
             checked, gone = leave_out(erased, records, checked)
             left_out += gone
             back, checked = share.mended.put_back(records, checked)
@@ -123,8 +125,8 @@ def _stretch(span: OffsetRange, part: int, parts: int) -> OffsetRange:
     return OffsetRange(begin, end)
 
 
-def _checked(contract: Contract, batches: Iterator[Records]) -> Iterator[tuple[Records, Checked]]:
-    return ((records, check_batch(contract, records.keys, records.values)) for records in batches)
+def _checked(check: Check, batches: Iterator[Records]) -> Iterator[tuple[Records, Checked]]:
+    return ((records, check(records.keys, records.values)) for records in batches)
 
 
 def _accepted(records: Records, checked: Checked, start: dt.datetime, schema: pa.Schema) -> pa.RecordBatch:

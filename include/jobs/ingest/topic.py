@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import pyarrow as pa
@@ -24,6 +24,9 @@ from confluent_kafka import (
 from include.jobs.ingest.plan import PartitionView, TopicView
 from include.jobs.lake.errors import JobError
 from include.jobs.lake.ledger import Interval, OffsetRange
+
+if TYPE_CHECKING:
+    from include.jobs.ingest.registry import Registry
 
 # Any: the package's types do not export OffsetSpec, which its documentation tells to import from here.
 _admin: Any = importlib.import_module("confluent_kafka.admin")
@@ -69,9 +72,19 @@ class Records:
 class Topic:
     """A topic of a Kafka cluster, as a context manager."""
 
-    def __init__(self, bootstrap_servers: str, name: str, security: Mapping[str, str] | None = None) -> None:
-        """Open it; `security` is what `kafka_security` gives, nothing of it for an open cluster."""
+    def __init__(
+        self,
+        bootstrap_servers: str,
+        name: str,
+        security: Mapping[str, str] | None = None,
+        registry: "Registry | None" = None,
+    ) -> None:
+        """Open it; `security` is what `kafka_security` gives, nothing of it for an open cluster.
+
+        `registry` has the schemas that the values name; there is none where they are plain JSON.
+        """
         self.name = name
+        self.registry = registry
         self._servers = bootstrap_servers
         self._secured = bool(security)
         self._trouble: KafkaError | None = None

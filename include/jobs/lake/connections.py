@@ -76,6 +76,31 @@ def kafka_security(environ: Mapping[str, str] | None = None) -> dict[str, str]:
     return found
 
 
+def schema_registry(environ: Mapping[str, str] | None = None) -> dict[str, str]:
+    """What Confluent's client needs to get into the schema registry: its address, and the rest from files.
+
+    Nothing of it may be logged: it holds the password.
+
+    Raises:
+        ConnectionSettingsError: the address is unset, a file is missing or empty, or a password would go over a
+            connection without TLS.
+    """
+    environ = os.environ if environ is None else environ
+    url, folder = require(environ, "SCHEMA_REGISTRY_URL"), Path(require(environ, "PODIUM_CREDENTIALS_DIR"))
+    found = {"url": url}
+    if (folder / "schema_registry_ca.pem").is_file():
+        found["ssl.ca.location"] = str(folder / "schema_registry_ca.pem")
+    if (folder / "schema_registry_username").is_file():
+        if not url.startswith("https://"):
+            raise ConnectionSettingsError(
+                f"schema_registry.url in the settings is {url}, and there is a key schema_registry_username in the "
+                "Secret podium-credentials: a password goes over https alone, give such an address or drop the key"
+            )
+        names = ("schema_registry_username", "schema_registry_password")
+        found["basic.auth.user.info"] = ":".join(read_credential(folder, name) for name in names)
+    return found
+
+
 @dataclass(frozen=True, slots=True)
 class Connections:
     """The lake's object store and catalog database."""

@@ -1,11 +1,12 @@
 """A lake and a broker of their own for the ingest's tests."""
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from tests.jobs.ingest.broker import Broker
+from tests.jobs.ingest.schemas import Served, serve
 from tests.jobs.lake.fixtures import catalog, connections
 
 __all__ = ["broker", "catalog", "connections", "topic_name"]
@@ -27,3 +28,10 @@ def topic_name(broker: Broker) -> Callable[..., str]:
         return name
 
     return make
+
+
+@pytest.fixture(scope="session")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """A real schema registry; skips where there is no Java for it."""
+    with serve(tmp_path_factory.mktemp("registry")) as registry:
+        yield registry

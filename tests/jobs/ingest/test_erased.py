@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pyiceberg.catalog.sql import SqlCatalog
 
-from include.jobs.ingest import share as share_module
+from include.jobs.ingest import framed as framed_module
 from include.jobs.ingest.reference import write_reference
 from include.jobs.lake.connections import ConnectionSettingsError
 from include.jobs.lake.erasures import Erased, households_in, put_on_list
@@ -73,7 +73,7 @@ def test_reference_data_leave_it_out_too(catalog: SqlCatalog, pseudonyms: Pseudo
 def test_an_erasure_while_an_interval_is_read_counts(
     catalog: SqlCatalog, broker: Broker, topic: str, pseudonyms: Pseudonyms, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    check, calls = share_module.check_batch, list[int]()
+    check, calls = framed_module.check_batch, list[int]()
 
     def erased_meanwhile(*arguments: Any) -> Any:
         if not calls:
@@ -81,7 +81,7 @@ def test_an_erasure_while_an_interval_is_read_counts(
         calls.append(1)
         return check(*arguments)
 
-    monkeypatch.setattr(share_module, "check_batch", erased_meanwhile)
+    monkeypatch.setattr(framed_module, "check_batch", erased_meanwhile)
     assert ingest_days(catalog, broker, topic, [DAY])["erased"] == 4
     assert len(calls) == 2
 

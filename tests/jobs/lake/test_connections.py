@@ -5,7 +5,13 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
-from include.jobs.lake.connections import Connections, ConnectionSettingsError, kafka_bootstrap_servers, kafka_security
+from include.jobs.lake.connections import (
+    Connections,
+    ConnectionSettingsError,
+    kafka_bootstrap_servers,
+    kafka_security,
+    schema_registry,
+)
 
 NAMES = ("aws_access_key_id", "aws_secret_access_key", "catalog_user", "catalog_password")
 
@@ -80,3 +86,23 @@ def test_files_let_into_kafka(environ: dict[str, str], tmp_path: Path) -> None:
         kafka_security(environ)
     with pytest.raises(ConnectionSettingsError, match="is none of PLAINTEXT, SSL, SASL_SSL"):
         kafka_security(environ | {"KAFKA_SECURITY_PROTOCOL": "SASL_PLAINTEXT"})
+
+
+def test_files_let_into_the_schema_registry(environ: dict[str, str], tmp_path: Path) -> None:
+    with pytest.raises(ConnectionSettingsError, match="SCHEMA_REGISTRY_URL is not set"):
+        schema_registry(environ)
+    environ["SCHEMA_REGISTRY_URL"] = "http://registry:8081"
+    assert schema_registry(environ) == {"url": "http://registry:8081"}
+    (tmp_path / "schema_registry_username").write_text("podium")
+    with pytest.raises(ConnectionSettingsError, match="a password goes over https alone"):
+        schema_registry(environ)
+    environ["SCHEMA_REGISTRY_URL"] = "https://registry:8081"
+    with pytest.raises(ConnectionSettingsError, match="schema_registry_password cannot be read"):
+        schema_registry(environ)
+    (tmp_path / "schema_registry_password").write_text("p:w\n")
+    (tmp_path / "schema_registry_ca.pem").write_text("pem")
+    assert schema_registry(environ) == {
+        "url": "https://registry:8081",
+        "ssl.ca.location": str(tmp_path / "schema_registry_ca.pem"),
+        "basic.auth.user.info": "podium:p:w",
+    }
