@@ -33,6 +33,7 @@ class Bench:
     cluster: Cluster
     airflow: AirflowApi
     sizes: list[int]
+    kubeconfig: Path | None
 
 
 def main() -> int:
@@ -52,7 +53,7 @@ def main() -> int:
             Cluster(paths.kubeconfig, settings) as cluster,
             AirflowApi(f"http://{HOST}:{settings.ports.airflow}", "admin", password) as airflow,
         ):
-            bench = Bench(platform, settings, cluster, airflow, arguments.sizes)
+            bench = Bench(platform, settings, cluster, airflow, arguments.sizes, arguments.kubeconfig)
             for name in wanted:
                 _measure(name, partial(ON_PLATFORM[name], bench), results, console)
     alone = {"dev_cluster": dev_cluster.measure, "features": partial(features.measure, arguments.scales)}
@@ -84,7 +85,7 @@ def _tell(results: dict[str, Figures], output: Path, console: Console) -> None:
 
 
 def _overhead(bench: Bench) -> Figures:
-    return overhead.measure(bench.platform)
+    return overhead.measure(bench.platform, kubeconfig=bench.kubeconfig)
 
 
 def _ingest(bench: Bench) -> Figures:
@@ -142,6 +143,12 @@ def _parser() -> argparse.ArgumentParser:
         type=_numbers,
         default=list(ingest.SIZES),
         help="how many million events are ingested (default: 1,5,20)",
+    )
+    parser.add_argument(
+        "--kubeconfig",
+        type=Path,
+        metavar="FILE",
+        help="overhead: of a real cluster, to be measured beside the dev cluster",
     )
     return parser
 

@@ -1,6 +1,7 @@
 """What a task costs beside its work: a pod that does nothing, on stock Airflow and on Podium's, one after the other.
 
-Both Airflows have the same machine, Postgres, executor and cluster to themselves. Measured by a run's own timestamps,
+Both Airflows have the same machine, Postgres, executor and cluster to themselves. What of it is Airflow's own shows
+`no_pod`, a task of one empty function: no operator can be faster. Measured by a run's own timestamps,
 from the moment its only task is scheduled to the end of the task, and by how long the task's process occupied a worker.
 """
 
@@ -50,34 +51,31 @@ def measure(platform: Platform, runs: int = 10, kubeconfig: Path | None = None) 
     :param kubeconfig: of a real cluster that `k8s/overlays/laptop` is applied to, with a token (see `k8s/README.md`).
     :returns: seconds, and how many times longer stock Airflow takes.
     """
-    figures: dict[str, float] = {}
-    with Cluster(platform.kubeconfig, platform.settings) as cluster:
-        figures["pod alone, median s"] = statistics.median(_bare(cluster, runs))
     with airflows.platform_paused(platform):
-        figures |= _compare(platform, platform.settings, {}, "dev cluster", runs)
+        figures = _compare(platform, platform.settings, platform.kubeconfig, {}, "dev cluster", runs)
         if kubeconfig is not None:
             kubernetes = platform.settings.kubernetes.model_copy(update={"kubeconfig": kubeconfig.absolute()})
-            real = platform.settings.model_copy(update={"kubernetes": kubernetes})
+            images = platform.settings.images | {"ingest": IMAGE_ON_A_CLUSTER}
+            real = platform.settings.model_copy(update={"kubernetes": kubernetes, "images": images})
             devcluster.create_objects(Platform(real, platform.paths, platform.credentials))
-            image = {"PODIUM_IMAGES__INGEST": IMAGE_ON_A_CLUSTER}
-            figures |= _compare(platform, real, image, "real cluster", runs)
+            variables = {"PODIUM_IMAGES__INGEST": IMAGE_ON_A_CLUSTER}
+            figures |= _compare(platform, real, kubeconfig, variables, "real cluster", runs)
     return figures
 
 
 def _compare(
-    platform: Platform, settings: Settings, variables: dict[str, str], where: str, runs: int
+    platform: Platform, settings: Settings, kubeconfig: Path, variables: dict[str, str], where: str, runs: int
 ) -> dict[str, float]:
-    figures: dict[str, float] = {}
+    with Cluster(kubeconfig, settings) as cluster:
+        figures = {f"{where}, pod alone: median s": statistics.median(_bare(cluster, runs))}
     kinds: tuple[Kind, ...] = ("stock", "podium")
     variables = {
         "BENCH_IMAGE": settings.images["ingest"],
         "BENCH_NAMESPACE": settings.kubernetes.namespace,
         "BENCH_WAIT_S": str(WAIT_S),
     } | variables
-    if "PODIUM_IMAGES__INGEST" in variables:
-        variables["BENCH_IMAGE"] = variables["PODIUM_IMAGES__INGEST"]
     for kind in kinds:
-        counts = {"noop_sync": runs, "noop_deferred": runs, "waits_deferred": 2}
+        counts = {"no_pod": runs, "noop_sync": runs, "noop_deferred": runs, "waits_deferred": 2}
         with airflows.running(platform, kind, settings, variables, counts) as airflow:
             for dag_id, count in counts.items():
                 title = f"{where}, {kind}, {dag_id}"
@@ -90,7 +88,7 @@ def _compare(
                     figures[f"{title}: failed runs"] = measured.failed
                 if count > 2:
                     figures[f"{title}: p95 s"] = percentile(measured.seconds, 0.95)
-    for dag_id in ("noop_sync", "noop_deferred"):
+    for dag_id in ("no_pod", "noop_sync", "noop_deferred"):
         stock, podium = (figures[f"{where}, {kind}, {dag_id}: median s"] for kind in kinds)
         figures[f"{where}, {dag_id}: stock / podium"] = stock / podium
     return figures

@@ -119,11 +119,13 @@ class CustomResourceRun:
         task_id, status = self.operator.task_id, event["status"]
         if status == "timeout":
             text = self.hook.explain(self.kind, name)
+            collected.ensure_current()
             self.hook.delete(self.kind, name)
             raise WorkTimeoutError(f"{task_id} did not finish within its execution_timeout; it was ended.\n{text}")
         if status != Phase.SUCCEEDED:
             text = self.hook.explain(self.kind, name)
             if self.cleanup is Cleanup.DELETE_ALWAYS:
+                collected.ensure_current()
                 self.hook.delete(self.kind, name)
             raise WorkFailedError(f"{task_id} failed.\n{text}")
         result, image = self._result(name) if self.wants_result else (self._own_result(name), "")

@@ -179,6 +179,19 @@ def collected_beside(monkeypatch: pytest.MonkeyPatch, make: Factory, ti: Ti) -> 
     return other, found, result
 
 
+class Refused(Exception):
+    """What the task-state store says to an attempt that was superseded."""
+
+
+def refuse(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the task-state store refuse whatever is to be kept."""
+
+    def refused(*_: object) -> None:
+        raise Refused
+
+    monkeypatch.setattr(Store, "set", refused)
+
+
 def defer_soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have pod tasks deferred after a second."""
     own = settings()

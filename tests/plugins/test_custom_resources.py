@@ -14,7 +14,19 @@ from podium.pod_parts import GRACE_S
 from podium.results import NoResultError
 
 from tests.plugins.cluster import RACK, Platform, wait_for
-from tests.plugins.harness import Ti, before_looking, begin, call, collected_beside, finish, fire, run, trigger_of
+from tests.plugins.harness import (
+    Refused,
+    Ti,
+    before_looking,
+    begin,
+    call,
+    collected_beside,
+    finish,
+    fire,
+    refuse,
+    run,
+    trigger_of,
+)
 
 Make = Callable[..., Any]
 
@@ -268,6 +280,19 @@ def test_work_that_takes_too_long_is_ended(platform: Platform, name: str, make: 
     with pytest.raises(WorkTimeoutError, match="did not finish within its execution_timeout"):
         run(hasty, ti)
     wait_for(lambda: Identity.of(ti, 1).name not in objects(platform, kind), "the object to go")
+
+
+@BOTH
+def test_an_attempt_that_was_superseded_ends_nothing_when_its_time_is_over(
+    platform: Platform, name: str, make: Make, kind: Kind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import datetime as dt
+
+    ti = Ti("work", run_id=name)
+    refuse(monkeypatch)
+    with pytest.raises(Refused):
+        run(lambda: make("wait", execution_timeout=dt.timedelta(seconds=3)), ti)
+    assert not objects(platform, kind)[Identity.of(ti, 1).name]["metadata"].get("deletionTimestamp")
 
 
 @BOTH

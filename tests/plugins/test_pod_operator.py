@@ -15,7 +15,19 @@ from podium.hooks.pods import Pods
 from podium.identity import Identity
 
 from tests.plugins.cluster import Platform, wait_for
-from tests.plugins.harness import Ti, before_looking, begin, call, collected_beside, defer_soon, finish, fire, run
+from tests.plugins.harness import (
+    Refused,
+    Ti,
+    before_looking,
+    begin,
+    call,
+    collected_beside,
+    defer_soon,
+    finish,
+    fire,
+    refuse,
+    run,
+)
 
 
 def operator(code: str, **arguments: Any) -> Any:
@@ -104,6 +116,19 @@ def test_a_pod_that_takes_too_long_is_deleted(
     with pytest.raises(WorkTimeoutError, match=r"did not finish in time: the task's execution_timeout is over"):
         run(lambda: operator("import time; time.sleep(600)", deferrable=deferrable, execution_timeout=limit), ti)
     wait_for(lambda: Identity.of(ti, 1).name not in platform.pods(), "the pod to go")
+
+
+@pytest.mark.parametrize("deferrable", [True, False], ids=["deferred", "sync"])
+def test_an_attempt_that_was_superseded_leaves_its_pod_when_its_time_is_over(
+    platform: Platform, name: str, deferrable: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    defer_soon(monkeypatch)
+    refuse(monkeypatch)
+    ti = Ti("work", run_id=name)
+    limit = dt.timedelta(seconds=3)
+    with pytest.raises(Refused):
+        run(lambda: operator("import time; time.sleep(600)", deferrable=deferrable, execution_timeout=limit), ti)
+    assert not platform.pods()[Identity.of(ti, 1).name]["metadata"].get("deletionTimestamp")
 
 
 @pytest.mark.parametrize("deferrable", [True, False], ids=["deferred", "sync"])

@@ -3,7 +3,7 @@
 import datetime as dt
 import os
 
-from airflow.sdk import DAG
+from airflow.sdk import DAG, task
 from podium.operators.pod import PodiumPodOperator
 
 START = dt.datetime(2017, 1, 1, tzinfo=dt.UTC)
@@ -15,3 +15,11 @@ for dag_id, command, deferrable in (
 ):
     with DAG(dag_id, schedule=None, start_date=START):
         PodiumPodOperator(task_id="work", image="ingest", arguments=command, deferrable=deferrable, do_xcom_push=False)
+
+with DAG("no_pod", schedule=None, start_date=START):
+
+    @task
+    def work() -> None:
+        """What Airflow alone takes."""
+
+    work()

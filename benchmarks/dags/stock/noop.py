@@ -4,7 +4,7 @@ import datetime as dt
 import os
 
 from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator
-from airflow.sdk import DAG
+from airflow.sdk import DAG, task
 from kubernetes.client import models as k8s
 
 # The namespace of the jobs takes no other pods.
@@ -31,3 +31,11 @@ for dag_id, command, deferrable in (
             deferrable=deferrable,
             **RESTRICTED,
         )
+
+with DAG("no_pod", schedule=None, start_date=START):
+
+    @task
+    def work() -> None:
+        """What Airflow alone takes."""
+
+    work()

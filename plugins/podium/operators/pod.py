@@ -12,7 +12,7 @@ from airflow.providers.cncf.kubernetes.utils.container import (
     container_is_running,
     container_is_succeeded,
 )
-from airflow.providers.cncf.kubernetes.utils.pod_manager import EMPTY_XCOM_RESULT, OnKillAction, PodPhase
+from airflow.providers.cncf.kubernetes.utils.pod_manager import EMPTY_XCOM_RESULT, OnKillAction, PodManager, PodPhase
 from airflow.providers.cncf.kubernetes.utils.xcom_sidecar import PodDefaults
 from airflow.sdk import BaseOperatorLink
 from airflow.sdk.exceptions import AirflowException, AirflowTaskTimeout
@@ -42,6 +42,19 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
 SIDECAR_WITHIN_S: Final = 120
+
+
+class _Manager(PodManager):
+    """Does not wait for the pod to end as well, with a look every two seconds: its container has."""
+
+    def await_pod_completion(
+        self,
+        pod: k8s.V1Pod,
+        istio_enabled: bool = False,
+        container_name: str = "base",
+        do_xcom_push: bool = False,
+    ) -> k8s.V1Pod:
+        return super().await_pod_completion(pod, istio_enabled, container_name, do_xcom_push=True)
 
 
 class _AlreadyCollectedError(Exception):
@@ -282,11 +295,14 @@ class PodiumPodOperator(KubernetesPodOperator):
 
         :raises WorkFailedError: the pod failed.
         """
-        if remote_pod and container_is_succeeded(remote_pod, self.base_container_name) and self._record is None:
-            if self.do_xcom_push:
-                # Collecting its result has just failed: it stays for the next attempt.
-                return
-            self._keep(None)
+        if remote_pod and container_is_succeeded(remote_pod, self.base_container_name):
+            if self._record is None:
+                if self.do_xcom_push:
+                    # Collecting its result has just failed: it stays for the next attempt.
+                    return
+                self._keep(None)
+            # What a kubelet says of the pod a second after it has said so of the container that matters.
+            remote_pod.status.phase = PodPhase.SUCCEEDED
         # Facts first: cleaning up may delete what they are read from. A success needs none.
         text = self._pods.explain(remote_pod, self.base_container_name) if remote_pod and not self._killed else ""
         try:
@@ -323,6 +339,8 @@ class PodiumPodOperator(KubernetesPodOperator):
         if status == "gone":
             raise WorkFailedError(f"{self.task_id} failed.\n{text}")
         if pod is not None:
+            if self._collected is not None:
+                self._collected.ensure_current()
             self.log.info("Deleting pod %s", name)
             self._pods.delete(name)
         why = message or "the task's execution_timeout is over"
@@ -355,6 +373,11 @@ class PodiumPodOperator(KubernetesPodOperator):
             self._collected = Collected(context, self._identity)
             self._record = self._collected.read()
         return self._identity
+
+    @cached_property
+    def pod_manager(self) -> PodManager:
+        """The provider's, but for its wait for a pod that is over."""
+        return _Manager(kube_client=self.client, callbacks=self.callbacks)
 
     @cached_property
     def _pods(self) -> Pods:
