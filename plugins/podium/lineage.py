@@ -1,10 +1,11 @@
 """What a task has read and written, as its job reports it, for OpenLineage and for the audit trail.
 
 A job's result holds `datasets`: `inputs` and `outputs`, lists of `{kind, name, snapshot_id, version, rows}` (kind
-`table`, `topic` or `model`; what does not apply is left out). Operators keep what their pods report in `reported`.
+`table`, `topic`, `model` or `service`; what does not apply is left out). Operators keep what their pods report in
+`reported`; those that have none say themselves what they have read and written.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from openlineage.client.event_v2 import InputDataset, OutputDataset
 
 KEY: Final = "datasets"
+
+Dataset = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -29,12 +32,12 @@ class Reported:
     image_id: str = ""
 
     @property
-    def inputs(self) -> list[dict[str, Any]]:
+    def inputs(self) -> list[Dataset]:
         """What was read."""
         return self._datasets("inputs")
 
     @property
-    def outputs(self) -> list[dict[str, Any]]:
+    def outputs(self) -> list[Dataset]:
         """What was written."""
         return self._datasets("outputs")
 
@@ -43,9 +46,33 @@ class Reported:
         """`sha256:…` of the image; empty when the cluster did not tell."""
         return self.image_id.partition("@")[2]
 
-    def _datasets(self, which: str) -> list[dict[str, Any]]:
+    def _datasets(self, which: str) -> list[Dataset]:
         datasets = self.result.get(KEY) if isinstance(self.result, Mapping) else None
         return list((datasets or {}).get(which, ()))
+
+
+class ReportsDatasets:
+    """What an operator needs to tell OpenLineage and the audit trail what it has read and written."""
+
+    reported = Reported()
+
+    def report(self, inputs: "Iterable[Dataset]" = (), outputs: "Iterable[Dataset]" = ()) -> None:
+        """Note what a task without a pod has read and written."""
+        self.reported = Reported({KEY: {"inputs": list(inputs), "outputs": list(outputs)}})
+
+    def get_openlineage_facets_on_complete(self, _: Any) -> "OperatorLineage[Any, Any]":
+        """What the work has read and written, for the OpenLineage provider."""
+        return openlineage(self)
+
+
+def model(name: str, version: str) -> Dataset:
+    """A version of a registered model."""
+    return {"kind": "model", "name": name, "version": version}
+
+
+def service(name: str, version: str) -> Dataset:
+    """An InferenceService that serves a version of its model."""
+    return {"kind": "service", "name": name, "version": version}
 
 
 def reported(operator: Any) -> Reported:
@@ -112,6 +139,7 @@ class _Place:
             "table": reach.lake_catalog_uri,
             "topic": f"kafka://{reach.kafka_bootstrap_servers.partition(',')[0]}",
             "model": reach.mlflow_tracking_uri,
+            "service": f"kserve://{settings().kubernetes.namespace}",
         }
         version = dataset.get("snapshot_id") or dataset.get("version")
         facets = {"version": DatasetVersionDatasetFacet(datasetVersion=str(version))} if version else {}

@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from airflow.sdk.exceptions import AirflowSkipException
 from podium.assets import SALES, partitions_of
+from podium.lineage import Reported
 from podium.operators.announce import (
     STATE_KEY,
     AnnounceIntervalOperator,
@@ -87,6 +88,13 @@ class Store:
         self.text = json.dumps(value)
 
 
+TABLE = {"kind": "table", "name": "sales.transactions", "snapshot_id": "42", "rows": 10}
+RESULTS: dict[str, dict[str, Any]] = {
+    "ingest": {},
+    "validate": {"datasets": {"inputs": [{**TABLE, "snapshot_id": "41"}], "outputs": [TABLE]}},
+}
+
+
 class Board:
     """The runs of one DAG, as the server would show them."""
 
@@ -98,6 +106,7 @@ class Board:
         self.states: dict[str, dict[str, str | None]] = {run: {TASK: None} for run in self.runs}
         self.alive = set(self.runs)
         self.run_type = run_type
+        self.reported = Reported()
 
     def announce(self, run: str) -> dict[str, Any] | None:
         """Run the task in one run; returns the event's extra, None when there is no event."""
@@ -114,7 +123,7 @@ class Board:
             dag_id="ingest",
             run_id=run,
             task_id=TASK,
-            xcom_pull=lambda task_ids: {"accepted": 10 * month},
+            xcom_pull=lambda task_ids: RESULTS[task_ids] | {"accepted": 10 * month},
             get_task_states=lambda dag_id, task_ids: self.states,
             get_dr_count=lambda dag_id, run_ids, states: len(self.alive & set(run_ids)),
         )
@@ -126,13 +135,16 @@ class Board:
             "asset_state_store": {SALES: self.store},
             "outlet_events": {SALES: accessor, partitions_of(SALES.name): partitioned},
         }
-        operator = AnnounceIntervalOperator(task_id=TASK, asset=SALES, counted_by="ingest", partitions=self.grain)
+        operator = AnnounceIntervalOperator(
+            task_id=TASK, asset=SALES, counted_by="ingest", published_by="validate", partitions=self.grain
+        )
         try:
             call_with(operator, context)
         except AirflowSkipException:
             self.states[run][TASK] = "skipped"
             return None
         self.states[run][TASK] = "success"
+        self.reported = operator.reported
         extra: dict[str, Any] = accessor.extra
         return extra
 
@@ -146,6 +158,12 @@ def test_a_scheduled_run_announces_its_own_interval() -> None:
         "rows": 10,
         "backfill": False,
     }
+
+
+def test_what_is_announced_is_the_table_as_it_was_published() -> None:
+    board = Board(1, "scheduled")
+    board.announce("scheduled__01")
+    assert (board.reported.inputs, board.reported.outputs) == ([TABLE], [])
 
 
 def test_the_end_of_a_backfill_sums_it_up_once() -> None:

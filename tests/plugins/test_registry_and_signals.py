@@ -111,9 +111,13 @@ FEATURES = [{"name": "spend", "drifted": True}, {"name": "baskets", "drifted": F
 
 def test_drift_is_signalled_with_the_features_that_drifted() -> None:
     alias = Alias()
-    operator = SignalDriftOperator(task_id="signal", check={"drifted": True, "features": FEATURES})
+    written = {"kind": "table", "name": "monitoring.drift", "snapshot_id": "7", "rows": 2}
+    check = {"drifted": True, "features": FEATURES, "datasets": {"inputs": [], "outputs": [written]}}
+    operator = SignalDriftOperator(task_id="signal", check=check)
     call_with(operator, {"outlet_events": {DRIFT_FOUND: alias}})
     assert alias.added == [(DRIFT, {"features": ["spend"]})]
+    told = operator.get_openlineage_facets_on_complete(None)
+    assert [dataset.name for dataset in told.inputs] == ["monitoring.drift"]
 
 
 def test_without_drift_there_is_no_signal() -> None:

@@ -176,8 +176,11 @@ def test_a_bad_canary_is_taken_back(
     platform: Platform, service: str, registry: Registry, version: str, reason: str
 ) -> None:
     with shoppers(platform, service) as crowd:
-        record = run(lambda: rollout(service, version), Ti("rollout", run_id=service))
+        made: list[Any] = []
+        record = run(lambda: made.append(rollout(service, version)) or made[-1], Ti("rollout", run_id=service))
         wait_for(lambda: crowd.versions[-20:] == ["1"] * 20, "all requests to go back")
+    assert made[-1].reported.inputs == [{"kind": "model", "name": "recommender", "version": version}]
+    assert made[-1].reported.outputs == [{"kind": "service", "name": service, "version": "1"}]
     assert record["outcome"] == "rolled_back"
     assert reason in record["reason"]
     assert [step["verdict"] for step in record["steps"]] == ["fail"]
@@ -240,9 +243,16 @@ def test_a_killed_rollout_leaves_the_stable_version_alone(platform: Platform, se
 
 
 def test_what_serves_already_is_left_alone(platform: Platform, service: str, registry: Registry) -> None:
-    assert begin(lambda: rollout(service, "1"), Ti("rollout", run_id=service))["outcome"] == "unchanged"
+    operator = rollout(service, "1")
+    assert begin(lambda: operator, Ti("rollout", run_id=service))["outcome"] == "unchanged"
+    serving = {"kind": "service", "name": service, "version": "1"}
+    assert operator.reported.inputs == [{"kind": "model", "name": "recommender", "version": "1"}]
+    assert operator.reported.outputs == [serving]
+    assert operator.get_openlineage_facets_on_complete(None).outputs[0].namespace == "kserve://podium"
     before = services(platform)[service]["metadata"]["generation"]
-    assert begin(lambda: serve(service, "1"), Ti("serve", run_id=f"{service}-again"))["version"] == "1"
+    operator = serve(service, "1")
+    assert begin(lambda: operator, Ti("serve", run_id=f"{service}-again"))["version"] == "1"
+    assert operator.reported.outputs == [serving]
     assert services(platform)[service]["metadata"]["generation"] == before
 
 
@@ -305,7 +315,9 @@ def recorder(record: dict[str, Any], **arguments: Any) -> Any:
 
 def test_the_outcome_is_written_to_the_models_version(registry: Registry) -> None:
     ti = Ti("record", run_id="run-7")
-    assert call(recorder(RECORD), "execute", ti) == "promoted"
+    operator = recorder(RECORD)
+    assert call(operator, "execute", ti) == "promoted"
+    assert operator.reported.outputs == [{"kind": "model", "name": "recommender", "version": "2"}]
     assert registry.tags == {"rollout.outcome": "promoted", "rollout.reason": "fine", "rollout.run_id": "run-7"}
 
 

@@ -19,7 +19,7 @@ from include.jobs.drift.views import LINE_COLUMNS, PRODUCT_COLUMNS, views_of
 from include.jobs.lake import lineage
 from include.jobs.lake.catalog import load_table, open_catalog
 from include.jobs.lake.ledger import Interval, iso
-from include.jobs.lake.tables import MONITORING_DRIFT, PRODUCTS, TRANSACTIONS
+from include.jobs.lake.tables import PRODUCTS, TRANSACTIONS
 from include.jobs.ranking.registry import Registry
 
 _SNAPSHOT_TAG = f"snapshot.{TRANSACTIONS}"
@@ -92,7 +92,8 @@ def run_check(registry: Registry, request: CheckRequest) -> dict[str, Any]:
             f"snapshot {snapshot} of {TRANSACTIONS}, from which version {version} of {registry.model_name} "
             "was made, is gone (expired): train again, and keep snapshots for as long as their models serve"
         )
-    products = load_table(catalog, PRODUCTS.identifier).scan(selected_fields=PRODUCT_COLUMNS).to_arrow()
+    reference_data = load_table(catalog, PRODUCTS.identifier)
+    products = reference_data.scan(selected_fields=PRODUCT_COLUMNS).to_arrow()
     before, now = (
         views_of(rows, products, request.timezone, request.sample_size, request.seed)
         for rows in (
@@ -102,7 +103,7 @@ def run_check(registry: Registry, request: CheckRequest) -> dict[str, Any]:
     )
     features = compare(before, now, request.significance)
     comparison = Comparison(request.interval, reference, registry.model_name, version, snapshot, current.snapshot_id)
-    store(catalog, comparison, features)
+    written = store(catalog, comparison, features)
     fraction = sum(feature.drifted for feature in features) / len(features)
     _log.info("%d features, %.0f %% drifted", len(features), 100 * fraction)
     return {
@@ -130,8 +131,10 @@ def run_check(registry: Registry, request: CheckRequest) -> dict[str, Any]:
         [
             lineage.model(registry.model_name, version),
             lineage.table(TRANSACTIONS, current.snapshot_id, features[0].current_rows),
+            lineage.table(TRANSACTIONS, snapshot, features[0].reference_rows),
+            lineage.as_of_now(reference_data, products.num_rows),
         ],
-        [lineage.table(MONITORING_DRIFT, None, len(features))],
+        [written],
     )
 
 

@@ -12,6 +12,7 @@ from pyiceberg.schema import Schema
 from pyiceberg.types import BooleanType, DoubleType, IcebergType, LongType, NestedField, StringType, TimestamptzType
 
 from include.jobs.drift.statistics import FeatureDrift
+from include.jobs.lake import lineage
 from include.jobs.lake.catalog import ensure_table
 from include.jobs.lake.ledger import Interval
 from include.jobs.lake.tables import MONITORING_DRIFT, TableSpec
@@ -59,7 +60,7 @@ class Comparison:
     current_snapshot: int
 
 
-def store(catalog: SqlCatalog, comparison: Comparison, features: Sequence[FeatureDrift]) -> None:
+def store(catalog: SqlCatalog, comparison: Comparison, features: Sequence[FeatureDrift]) -> lineage.Dataset:
     """Write the rows of a comparison in place of those of an earlier check of the same interval and version."""
     same: dict[str, dt.datetime | str | int] = {
         "interval_start": comparison.interval.start,
@@ -86,3 +87,4 @@ def store(catalog: SqlCatalog, comparison: Comparison, features: Sequence[Featur
                 EqualTo("model_version", comparison.model_version),
             ),
         )
+    return lineage.as_of_now(table, len(rows))

@@ -13,7 +13,7 @@ import numpy as np
 from include.jobs.evaluation.verdict import Verdict, judge
 from include.jobs.lake import lineage
 from include.jobs.lake.catalog import open_catalog
-from include.jobs.lake.tables import FEATURES_SERVING
+from include.jobs.lake.tables import FEATURES_INTERACTIONS, FEATURES_SERVING
 from include.jobs.ranking.features import ProductHabits
 from include.jobs.ranking.interactions import Floats, Interactions, Ints
 from include.jobs.ranking.lists import Purchases, RankedLists, popular_products, rank, recall_at_k
@@ -106,6 +106,7 @@ def run_gate(registry: Registry, request: GateRequest) -> dict[str, Any]:
     )
     _record(registry, version, request, recall, baselines, verdict)
     champion_recall = baselines.pop("champion")
+    judged = {FEATURES_INTERACTIONS: len(month.rows.household_id)}
     _log.info("version %s: recall@20 %.4f, %s", version, recall, "passed" if verdict.passed else "refused")
     return {
         "passed": verdict.passed,
@@ -122,7 +123,7 @@ def run_gate(registry: Registry, request: GateRequest) -> dict[str, Any]:
     } | lineage.datasets(
         [
             *(lineage.model(registry.model_name, number) for number in (version, champion)),
-            *(lineage.table(name, number) for name, number in month.snapshots.items()),
+            *(lineage.table(name, number, judged.get(name)) for name, number in month.snapshots.items()),
         ]
     )
 

@@ -254,11 +254,15 @@ def _gpu_hours(_: argparse.Namespace) -> None:
     from dataclasses import asdict
 
     from include.jobs.ingest.gpu_hours import fold
-    from include.jobs.lake.catalog import open_catalog
-    from include.jobs.lake.connections import Connections
+    from include.jobs.lake import lineage
+    from include.jobs.lake.catalog import load_table, open_catalog
+    from include.jobs.lake.tables import GPU_HOURS
 
     connections = Connections.from_environment()
-    write_result(asdict(fold(connections, open_catalog(connections))))
+    catalog = open_catalog(connections)
+    done = fold(connections, catalog)
+    written = lineage.as_of_now(load_table(catalog, GPU_HOURS.identifier), done.added)
+    write_result(asdict(done) | lineage.datasets([], [written]))
 
 
 if __name__ == "__main__":

@@ -89,7 +89,7 @@ def ingest(
             if listed_pseudonyms(catalog) != erased:
                 written.discard(events, quarantine)
                 raise PlanOutdatedError(f"a household was erased while interval {request.interval} was read")
-            snapshot_id = stage(catalog, request.tables, record, written.accepted, written.quarantined)
+            staged = stage(catalog, request.tables, record, written.accepted, written.quarantined)
         except PlanOutdatedError:
             if attempt == _MAX_PLANS:
                 raise
@@ -99,16 +99,12 @@ def ingest(
         break
     seconds = time.monotonic() - begun
     read = lineage.topic(topic.name, record.counts.read)
-    staged = [
-        lineage.table(request.tables.events.identifier, snapshot_id, record.counts.accepted),
-        lineage.table(request.tables.quarantine.identifier, None, record.counts.quarantined),
-    ]
-    result = _result(record, written, snapshot_id, rerun=rerun) | {
+    result = _result(record, written, staged.events, rerun=rerun) | {
         "seconds": round(seconds, 3),
         "rows_per_s": round(record.counts.read / seconds),
         "peak_memory_mb": helpers.peak_memory_mb,
     }
-    return result | lineage.datasets([read], staged)
+    return result | lineage.datasets([read], staged.datasets(request.tables, record.counts))
 
 
 def _enough_good(request: Request, counts: Counts) -> bool:

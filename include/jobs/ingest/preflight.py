@@ -11,11 +11,13 @@ from typing import Any
 
 from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.exceptions import NoSuchTableError
+from pyiceberg.table import Table
 
 from include.jobs.ingest.contract import Contract
 from include.jobs.ingest.evolution import ContractChangedError, planned_changes
 from include.jobs.ingest.plan import IntervalOpenError, RetentionError, TopicChangedError, plan
 from include.jobs.ingest.topic import Topic
+from include.jobs.lake import lineage
 from include.jobs.lake.errors import JobError
 from include.jobs.lake.ledger import Counts, Interval, IntervalRecord, Ledger, LedgerError, iso
 from include.jobs.lake.tables import TableSpec
@@ -64,26 +66,30 @@ def preflight(
         reprocess: whether closed intervals would be run again (`--reprocess-behavior completed`).
 
     Returns:
-        The job's result: `{changes, offsets, rows_before, intervals, contract_changes, problems}`.
+        The job's result: `{changes, offsets, rows_before, intervals, contract_changes, problems, …}`.
 
     Raises:
         JobError: see `Topic`.
     """
-    properties, contract_changes, problems = _state(catalog, contract, spec)
+    table = _table(catalog, spec)
+    properties, contract_changes, problems = _state(table, contract)
     ledger = Ledger.of_taken(properties)
     found = list(_outlooks(topic, ledger, sorted(intervals), lateness, reprocess=reprocess))
     refused = {outlook.problem for outlook in found if outlook.change == "refused"}
+    totals = {
+        name: sum(getattr(outlook, name) for outlook in found)
+        for name in ("offsets", "rows_before", "quarantined_before")
+    }
+    looked_at = [] if table is None else [lineage.as_of_now(table, totals["rows_before"])]
     return {
         "table": spec.identifier,
         "topic": topic.name,
         "changes": dict(sorted(Counter(outlook.change for outlook in found).items())),
-        **{
-            name: sum(getattr(outlook, name) for outlook in found)
-            for name in ("offsets", "rows_before", "quarantined_before")
-        },
+        **totals,
         "intervals": [outlook.to_json() for outlook in found],
         "contract_changes": contract_changes,
         "problems": [*problems, *sorted(refused)],
+        **lineage.datasets([lineage.topic(topic.name), *looked_at]),
     }
 
 
@@ -113,11 +119,16 @@ def summary(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _state(catalog: SqlCatalog, contract: Contract, spec: TableSpec) -> tuple[dict[str, str], list[str], list[str]]:
-    """The table's properties, what the contract would change of it, and why it cannot."""
+def _table(catalog: SqlCatalog, spec: TableSpec) -> Table | None:
     try:
-        table = catalog.load_table(spec.identifier)
+        return catalog.load_table(spec.identifier)
     except NoSuchTableError:
+        return None
+
+
+def _state(table: Table | None, contract: Contract) -> tuple[dict[str, str], list[str], list[str]]:
+    """The table's properties, what the contract would change of it, and why it cannot."""
+    if table is None:
         return {}, [], []
     try:
         return dict(table.properties), [str(change) for change in planned_changes(table, contract)], []

@@ -9,6 +9,7 @@ from pyiceberg.table import Table
 from pyiceberg.table.refs import MAIN_BRANCH
 
 from include.jobs.ingest.plan import fits
+from include.jobs.lake import lineage
 from include.jobs.lake.catalog import load_table
 from include.jobs.lake.commits import (
     STAGING,
@@ -19,7 +20,7 @@ from include.jobs.lake.commits import (
     scan_interval,
 )
 from include.jobs.lake.errors import JobError
-from include.jobs.lake.ledger import Interval, IntervalRecord, Ledger, iso
+from include.jobs.lake.ledger import Counts, Interval, IntervalRecord, Ledger, iso
 from include.jobs.lake.tables import EventTables
 
 
@@ -39,6 +40,21 @@ class LedgerMismatchError(JobError):
     """The tables do not hold what the ledger records."""
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Snapshots:
+    """What staging or publishing an interval has made; of the quarantine None where that was left as it is."""
+
+    events: int
+    quarantine: int | None
+
+    def datasets(self, tables: EventTables, counts: Counts) -> list[lineage.Dataset]:
+        """Both tables as outputs."""
+        return [
+            lineage.table(tables.events.identifier, self.events, counts.accepted),
+            lineage.table(tables.quarantine.identifier, self.quarantine, counts.quarantined),
+        ]
+
+
 def staged_record(table: Table, interval: Interval) -> IntervalRecord | None:
     """What is recorded of a staged interval, None when there is none."""
     return Ledger.of_staged(table.properties).get(interval)
@@ -50,11 +66,8 @@ def stage(
     record: IntervalRecord,
     accepted: list[DataFile],
     quarantined: list[DataFile],
-) -> int:
-    """Stage an interval: these files are its whole content.
-
-    Returns:
-        The id of the new snapshot of the events table's staging branch.
+) -> Snapshots:
+    """Stage an interval: these files are its whole content. The snapshots are those of the staging branches.
 
     Raises:
         PlanOutdatedError: the record's ranges do not fit those of its neighbours.
@@ -74,10 +87,10 @@ def stage(
     summary = {"podium.run-id": record.run_id, "podium.interval-start": iso(start)}
     # Two tables cannot commit together. The commit of the accepted rows comes last, because it is what makes the
     # interval a staged one: a crash in between leaves it as it was, and the next run replaces both.
-    name = tables.quarantine.identifier
+    name, second = tables.quarantine.identifier, None
     if quarantined or files_of(load_table(catalog, name), start, STAGING):
-        replace_interval(catalog, name, start, quarantined, branch=STAGING, summary=summary)
-    return replace_interval(
+        second = replace_interval(catalog, name, start, quarantined, branch=STAGING, summary=summary)
+    first = replace_interval(
         catalog,
         tables.events.identifier,
         start,
@@ -87,13 +100,11 @@ def stage(
         properties={record.staged_key: record.to_json()},
         check=check,
     )
+    return Snapshots(first, second)
 
 
-def publish(catalog: SqlCatalog, tables: EventTables, record: IntervalRecord) -> int:
+def publish(catalog: SqlCatalog, tables: EventTables, record: IntervalRecord) -> Snapshots:
     """Publish a staged interval. Safe to repeat after a crash.
-
-    Returns:
-        The id of the new snapshot of the events table.
 
     Raises:
         StagedAgainError: what is staged is not `record`.
@@ -121,10 +132,11 @@ def publish(catalog: SqlCatalog, tables: EventTables, record: IntervalRecord) ->
     held(quarantine, branch, record.interval, record.counts.quarantined)
     # Quarantine goes first: a crash before the other commit leaves the interval staged, and the next try finds the
     # quarantined rows published already.
+    second = None
     if branch == STAGING and (files_of(quarantine, start, STAGING) or files_of(quarantine, start, MAIN_BRANCH)):
-        publish_interval(catalog, tables.quarantine.identifier, start, summary=summary)
+        second = publish_interval(catalog, tables.quarantine.identifier, start, summary=summary)
     closed = dataclasses.replace(record, closed_at=dt.datetime.now(dt.UTC))
-    return publish_interval(
+    first = publish_interval(
         catalog,
         tables.events.identifier,
         start,
@@ -133,6 +145,7 @@ def publish(catalog: SqlCatalog, tables: EventTables, record: IntervalRecord) ->
         staged=record.staged_key,
         check=check,
     )
+    return Snapshots(first, second)
 
 
 def discard(catalog: SqlCatalog, tables: EventTables, interval: Interval) -> None:

@@ -143,12 +143,13 @@ def replay(
             closed_at=dt.datetime.now(dt.UTC),
             mended=_joined(record.mended, back),
         )
-        snapshot_id = stage(catalog, tables, changed, accepted.files, left.files)
-        result["snapshot_id"] = snapshot_id
-        read = [lineage.table(tables.quarantine.identifier, None, old.quarantined)]
-        result |= lineage.datasets(read, [lineage.table(tables.events.identifier, snapshot_id, counts.accepted)])
+        staged = stage(catalog, tables, changed, accepted.files, left.files)
+        result["snapshot_id"] = staged.events
+        written = staged.datasets(tables, counts)
     else:
         left.discard()
+        written = []
+    result |= lineage.datasets([lineage.as_of_now(quarantine, old.quarantined)], written)
     return result | {"seconds": round(time.monotonic() - begun, 3)}
 
 

@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 from include.jobs.lake import lineage
 from include.jobs.lake.catalog import open_catalog
 from include.jobs.lake.connections import Connections
-from include.jobs.lake.tables import FEATURES_SERVING
+from include.jobs.lake.tables import FEATURES_INTERACTIONS, FEATURES_SERVING
 from include.jobs.ranking.errors import RankingError
 from include.jobs.ranking.interactions import Interactions
 from include.jobs.ranking.model import Candidates, RankerModel
@@ -158,13 +158,14 @@ def _register(
     registry = Registry.connect(destination.model_name)
     version = registry.register(destination.experiment, facts["run_key"], record, model, alias=CANDIDATE)
     _log.info("registered version %s of %s", version.version, destination.model_name)
+    learned = {FEATURES_INTERACTIONS: facts["rows"]}
     return facts | {
         "model_name": destination.model_name,
         "model_version": str(version.version),
         "mlflow_run_id": version.run_id,
         "seconds": round(_since(started), 2),
         **lineage.datasets(
-            [lineage.table(name, number) for name, number in facts["snapshots"].items()],
+            [lineage.table(name, number, learned.get(name)) for name, number in facts["snapshots"].items()],
             [lineage.model(destination.model_name, str(version.version))],
         ),
     }

@@ -19,6 +19,7 @@ from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.expressions import In
 from pyiceberg.table import Table, Transaction
 
+from include.jobs.lake import lineage
 from include.jobs.lake.catalog import ensure_table, load_table
 from include.jobs.lake.commits import commit
 from include.jobs.lake.connections import Connections
@@ -81,7 +82,7 @@ def record(connections: Connections, catalog: SqlCatalog) -> dict[str, Any]:
     """Append what Airflow has left in the bucket, in the order in which tries ended, and remove it there.
 
     Returns:
-        `{added, known, head}`; `known` are tries that are in the trail already.
+        The job's result: `{added, known, head, datasets}`; `known` are tries that are in the trail already.
 
     Raises:
         MalformedRecordError: an object is no record; none of its batch is lost, none is removed.
@@ -106,7 +107,8 @@ def record(connections: Connections, catalog: SqlCatalog) -> dict[str, Any]:
         added, known = added + count, known + len(found) - count
     head = Head.of(table.refresh())
     log.info("recorded %d tries, %d were known; head %s", added, known, head)
-    return {"added": added, "known": known, "head": str(head)}
+    written = lineage.datasets([], [lineage.as_of_now(table, added)])
+    return {"added": added, "known": known, "head": str(head)} | written
 
 
 def chained(head: Head, rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -133,7 +135,7 @@ def verify(catalog: SqlCatalog, noted: Head | None = None) -> dict[str, Any]:
     """Go along the whole chain, and hold it to a head that was noted before.
 
     Returns:
-        `{rows, head}`.
+        The job's result: `{rows, head, datasets}`.
 
     Raises:
         TamperedError: lists what is wrong, in order.
@@ -152,7 +154,7 @@ def verify(catalog: SqlCatalog, noted: Head | None = None) -> dict[str, Any]:
             "Keep the table as it is. Its snapshots, and versions of its objects in the bucket, tell when it was "
             "changed; tell who answers for security"
         )
-    return {"rows": len(rows), "head": str(Head.of(table))}
+    return {"rows": len(rows), "head": str(Head.of(table))} | lineage.datasets([lineage.as_of_now(table, len(rows))])
 
 
 def _problems(rows: list[dict[str, Any]], stated: Head, noted: Head | None) -> Iterable[str]:

@@ -6,6 +6,7 @@ import sys
 import time
 from dataclasses import asdict
 
+from include.jobs.lake import lineage
 from include.jobs.lake.catalog import open_catalog
 from include.jobs.lake.connections import Connections
 from include.jobs.lake.errors import run_main
@@ -58,7 +59,9 @@ def main() -> None:
         maintained = maintain_all(spark, tables, policy)
     finally:
         spark.stop()
-    write_result({"protected": asdict(protected), "tables": maintained, "seconds": round(time.monotonic() - begun, 3)})
+    done = [lineage.table(name, table["snapshot_id"], table["rows"]) for name, table in maintained.items()]
+    result = {"protected": asdict(protected), "tables": maintained, "seconds": round(time.monotonic() - begun, 3)}
+    write_result(result | lineage.datasets([], done))
 
 
 if __name__ == "__main__":

@@ -56,7 +56,7 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class Maintained:
-    """What was done to a table: numbers of files and snapshots."""
+    """What was done to a table: numbers of files and snapshots; and its snapshot and rows now (None: it has none)."""
 
     compacted_files: int
     compacted_into: int
@@ -67,6 +67,8 @@ class Maintained:
     orphans: int
     snapshots: int
     statistics: bool
+    snapshot_id: int | None
+    rows: int | None
     seconds: float
 
 
@@ -111,7 +113,7 @@ def maintain(spark: SparkSession, name: str, policy: Policy) -> Maintained:
     orphans = orphans.usePrefixListing(True).olderThan(_ago_ms(policy.orphan_age_s)).execute()
     statistics = not policy.expire_only and _again(lambda: _statistics(spark, name))
     table = _table(spark, name)
-    after = _size(table.snapshots())
+    after, current = _size(table.snapshots()), table.currentSnapshot()
     return Maintained(
         compacted_files=compacted.rewrittenDataFilesCount() if compacted else 0,
         compacted_into=compacted.addedDataFilesCount() if compacted else 0,
@@ -124,6 +126,8 @@ def maintain(spark: SparkSession, name: str, policy: Policy) -> Maintained:
         orphans=_size(orphans.orphanFileLocations()),
         snapshots=after,
         statistics=statistics,
+        snapshot_id=current and current.snapshotId(),
+        rows=current and int(current.summary().get("total-records") or 0),
         seconds=round(time.monotonic() - begun, 3),
     )
 

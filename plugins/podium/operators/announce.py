@@ -15,6 +15,7 @@ from airflow.sdk import Asset, BaseOperator
 from airflow.sdk.exceptions import AirflowSkipException
 
 from podium.assets import partitions_of
+from podium.lineage import Reported, ReportsDatasets
 from podium.platform import settings
 from podium.templates import intervals_of
 
@@ -124,7 +125,7 @@ def _next(begin: dt.datetime, grain: Literal["day", "hour"]) -> dt.datetime:
     return (begin.astimezone(dt.UTC) + dt.timedelta(hours=1)).astimezone(begin.tzinfo)
 
 
-class AnnounceIntervalOperator(BaseOperator):
+class AnnounceIntervalOperator(ReportsDatasets, BaseOperator):
     """Emits the event of an asset for one interval, or for all intervals of a backfill at its end.
 
     A run of a backfill that is not the last one is skipped: a skipped task emits nothing. When a run of the
@@ -136,24 +137,36 @@ class AnnounceIntervalOperator(BaseOperator):
 
     :param asset: what is announced.
     :param counted_by: the task whose result holds `accepted`, the rows of the interval.
+    :param published_by: the task whose result says as of which snapshot they are to be read, for lineage.
     :param partitions: announce the days or hours of these intervals too, each as a partition of `partitions_of` the
         asset's table; default: none.
     """
 
     def __init__(
-        self, *, asset: Asset, counted_by: str, partitions: Literal["day", "hour"] | None = None, **kwargs: Any
+        self,
+        *,
+        asset: Asset,
+        counted_by: str,
+        published_by: str | None = None,
+        partitions: Literal["day", "hour"] | None = None,
+        **kwargs: Any,
     ) -> None:
         self.partitioned = partitions_of(asset.name) if partitions else None
         outlets = [asset, self.partitioned] if self.partitioned else [asset]
         super().__init__(outlets=outlets, max_active_tis_per_dag=1, **kwargs)
         self.asset = asset
         self.counted_by = counted_by
+        self.published_by = published_by
         self.partitions = partitions
 
     def execute(self, context: "Context") -> dict[str, Any]:
         """Emit, or leave it to a later run of the backfill."""
         ti, dag_run = context["ti"], context["dag_run"]
         result = ti.xcom_pull(task_ids=self.counted_by) or {}
+        if self.published_by is not None:
+            judged = Reported(ti.xcom_pull(task_ids=self.published_by))
+            # One that was published before is only looked at again.
+            self.report(judged.outputs or judged.inputs)
         own = own_intervals(intervals_of(dag_run), result)
         if dag_run.run_type != "backfill":
             return self._emit(context, own, backfill=False)

@@ -10,16 +10,15 @@ from podium.custom_resource_run import Cleanup, CustomResourceRun
 from podium.hooks.custom_resource import Object
 from podium.identity import Identity
 from podium.kinds import Kind
-from podium.lineage import Reported, openlineage
+from podium.lineage import ReportsDatasets
 from podium.links import MlflowRunLink, PodLogLink
 from podium.platform import settings
 
 if TYPE_CHECKING:
-    from airflow.providers.openlineage.extractors import OperatorLineage
     from airflow.sdk import Context
 
 
-class CustomResourceOperator(BaseOperator):
+class CustomResourceOperator(ReportsDatasets, BaseOperator):
     """Applies one custom resource under a name that follows from the task, and waits for it, deferred by default.
 
     A retry or another worker adopts the object that is there; one that finished while nobody watched has its
@@ -48,7 +47,6 @@ class CustomResourceOperator(BaseOperator):
         self.deferrable = deferrable
         self.cleanup_policy = cleanup
         self.wants_result = wants_result
-        self.reported = Reported()
         self._run: CustomResourceRun | None = None
         self._run_id = ""
 
@@ -76,10 +74,6 @@ class CustomResourceOperator(BaseOperator):
         :raises WorkTimeoutError: it did not finish in time.
         """
         return self._begin().finish(context, event)
-
-    def get_openlineage_facets_on_complete(self, _: Any) -> "OperatorLineage[Any, Any]":
-        """What the work has read and written, for the OpenLineage provider."""
-        return openlineage(self)
 
     def on_kill(self) -> None:
         """End the work, unless another attempt has taken it over."""

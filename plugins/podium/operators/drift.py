@@ -7,12 +7,13 @@ from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowSkipException
 
 from podium.assets import DRIFT, DRIFT_FOUND
+from podium.lineage import Reported, ReportsDatasets
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
 
-class SignalDriftOperator(BaseOperator):
+class SignalDriftOperator(ReportsDatasets, BaseOperator):
     """Emits an event of the drift asset when a check found drift; else it is skipped.
 
     The event's extra: `features`, the names of those that drifted.
@@ -28,6 +29,8 @@ class SignalDriftOperator(BaseOperator):
 
     def execute(self, context: "Context") -> Any:
         """Emit, or skip."""
+        # It goes by what the check has written down.
+        self.report(Reported(self.check).outputs)
         if not self.check["drifted"]:
             raise AirflowSkipException("no drift")
         extra: dict[str, Any] = {

@@ -9,6 +9,7 @@ from podium.errors import WorkFailedError
 from podium.hooks.inference_service import InferenceServiceHook
 from podium.hooks.mlflow import ModelRegistryHook, RegistryError
 from podium.kinds import INFERENCE_SERVICE, Phase
+from podium.lineage import ReportsDatasets, model, service
 from podium.links import InferenceServiceLink
 from podium.platform import settings
 from podium.predictors import predictor
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
 
-class InferenceServiceOperator(BaseOperator):
+class InferenceServiceOperator(ReportsDatasets, BaseOperator):
     """Sees to it that a service exists, serves the given version, and is ready.
 
     A service that serves the version already is left alone. Another version is replaced at once, without a canary:
@@ -98,8 +99,9 @@ class InferenceServiceOperator(BaseOperator):
         return version
 
     def _result(self, manifest: dict[str, Any]) -> dict[str, Any]:
-        served = manifest["spec"]["predictor"]["name"]
-        return {"url": manifest["status"].get("url"), "version": served.removeprefix("v")}
+        version = manifest["spec"]["predictor"]["name"].removeprefix("v")
+        self.report([model(self.model_name, version)], [service(self.service, version)])
+        return {"url": manifest["status"].get("url"), "version": version}
 
     def _hook(self) -> InferenceServiceHook:
         kubernetes = settings().kubernetes

@@ -29,7 +29,7 @@ from podium.failures import explain_pod
 from podium.hooks.patience import patiently
 from podium.hooks.pods import Pods
 from podium.identity import EPOCH_LABEL, TASK_LABEL, Identity
-from podium.lineage import Reported, image_id, openlineage
+from podium.lineage import Reported, ReportsDatasets, image_id
 from podium.links import PodLogLink
 from podium.node_pools import place
 from podium.platform import settings
@@ -38,7 +38,6 @@ from podium.triggers.pod import PodTrigger
 from podium.triggers.work import run_here
 
 if TYPE_CHECKING:
-    from airflow.providers.openlineage.extractors import OperatorLineage
     from airflow.sdk import Context
 
 SIDECAR_WITHIN_S: Final = 120
@@ -65,7 +64,7 @@ class _AlreadyCollectedError(Exception):
         self.record = record
 
 
-class PodiumPodOperator(KubernetesPodOperator):
+class PodiumPodOperator(ReportsDatasets, KubernetesPodOperator):
     """Runs one image of the settings in one pod and returns the JSON it leaves behind.
 
     It waits deferred, runs under the restricted Pod Security Standard, gets the platform's addresses from a
@@ -155,7 +154,6 @@ class PodiumPodOperator(KubernetesPodOperator):
             xcom_sidecar_container_security_context=pod_parts.CONTAINER_SECURITY_CONTEXT,
             **(defaults | placement.airflow_pool | kwargs),
         )
-        self.reported = Reported()
         self._identity: Identity | None = None
         self._ti: Any = None
         self._log_complete = False
@@ -233,10 +231,6 @@ class PodiumPodOperator(KubernetesPodOperator):
         pod = self.client.api_client.sanitize_for_serialization(self.pod)
         self.reported = Reported(result, image_id(pod, self.base_container_name))
         return self.collect(context, result)
-
-    def get_openlineage_facets_on_complete(self, _: Any) -> "OperatorLineage[Any, Any]":
-        """What the pod has read and written, for the OpenLineage provider."""
-        return openlineage(self)
 
     def get_or_create_pod(self, pod_request_obj: k8s.V1Pod, context: "Context") -> k8s.V1Pod:
         """Join the pod of this identity, or make it; pods of earlier epochs of the task end first.

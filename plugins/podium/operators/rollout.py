@@ -14,6 +14,7 @@ from podium.hooks.inference_service import InferenceServiceHook
 from podium.hooks.mlflow import ModelRegistryHook
 from podium.identity import Identity
 from podium.kinds import INFERENCE_SERVICE, Phase
+from podium.lineage import ReportsDatasets, model, service
 from podium.metrics import Sample, cluster_name, provider, read
 from podium.platform import settings
 from podium.predictors import predictor
@@ -31,7 +32,7 @@ FEATURE_VIEW_TAG: Final = "podium.feature_view"
 CANARY_READY: Final = "CanaryPredictorReady"
 
 
-class RolloutOperator(BaseOperator):
+class RolloutOperator(ReportsDatasets, BaseOperator):
     """Brings a version of a model to production in steps, or takes it back.
 
     The steps and limits are those of `rollout` in the settings. Where the rollout stands is kept in a ConfigMap owned
@@ -82,7 +83,7 @@ class RolloutOperator(BaseOperator):
         state = self._resume_or_begin(context)
         if state.closed:
             self.log.info("Version %s: %s, %s", state.version, state.outcome, state.reason)
-            return state.record()
+            return self._report(state)
         if state.outcome is Outcome.ROLLED_BACK:
             return self._roll_back(state, state.reason)
         if state.step < 0:
@@ -212,6 +213,12 @@ class RolloutOperator(BaseOperator):
         state.service, state.closed = now, True
         self._hook().save_state(self.service, state)
         self.log.info("Rollout of version %s: %s, %s", state.version, state.outcome, state.reason)
+        return self._report(state)
+
+    def _report(self, state: State) -> dict[str, Any]:
+        """The record; for lineage, what serves in the end."""
+        serves = state.stable if state.outcome is Outcome.ROLLED_BACK else state.canary
+        self.report([model(self.model_name, state.version)], [service(self.service, serves.removeprefix("v"))])
         return state.record()
 
     def _state(self) -> State:
@@ -237,7 +244,7 @@ class RolloutOperator(BaseOperator):
         return InferenceServiceHook(self.namespace, conn_id=self.conn_id)
 
 
-class RecordRolloutOperator(BaseOperator):
+class RecordRolloutOperator(ReportsDatasets, BaseOperator):
     """Writes a rollout's outcome to the model's version, and announces a new champion.
 
     A rollout that took itself back ends the run as failed: nothing is broken, but somebody should know. One that had
@@ -267,6 +274,7 @@ class RecordRolloutOperator(BaseOperator):
         tags = {"outcome": record["outcome"], "reason": record["reason"], "run_id": context["run_id"]}
         for key, value in tags.items():
             registry.set_tag(self.model_name, version, f"rollout.{key}", value)
+        self.report(outputs=[model(self.model_name, version)])
         if record["outcome"] == Outcome.UNCHANGED:
             raise AirflowSkipException(record["reason"])
         if record["outcome"] == Outcome.ROLLED_BACK:

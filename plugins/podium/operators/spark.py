@@ -12,13 +12,12 @@ from podium.custom_resource_run import Cleanup, CustomResourceRun
 from podium.hooks.custom_resource import Object
 from podium.identity import Identity
 from podium.kinds import SPARK_APPLICATION
-from podium.lineage import Reported, openlineage
+from podium.lineage import ReportsDatasets
 from podium.links import PodLogLink, SparkUiLink
 from podium.node_pools import place
 from podium.platform import settings
 
 if TYPE_CHECKING:
-    from airflow.providers.openlineage.extractors import OperatorLineage
     from airflow.sdk import Context
 
 SPARK_VERSION: Final = "4.1.1"
@@ -28,7 +27,7 @@ DRIVER: Final = SPARK_APPLICATION.container
 EXECUTOR: Final = "spark-kubernetes-executor"
 
 
-class PodiumSparkOperator(SparkKubernetesOperator):
+class PodiumSparkOperator(ReportsDatasets, SparkKubernetesOperator):
     """Runs a PySpark application of one image and returns the result that it prints last.
 
     The provider's operator finds its work by the driver's labels, judges it by the driver pod, and deletes the
@@ -143,7 +142,6 @@ class PodiumSparkOperator(SparkKubernetesOperator):
         # The provider's False means that no side-car is wanted; the result comes from the driver's log.
         self.do_xcom_push = True
         self.cleanup_policy = cleanup
-        self.reported = Reported()
         self._run: CustomResourceRun | None = None
 
     def execute(self, context: "Context") -> Any:
@@ -160,10 +158,6 @@ class PodiumSparkOperator(SparkKubernetesOperator):
         :raises WorkTimeoutError: it did not finish in time.
         """
         return self._begin().finish(context, event)
-
-    def get_openlineage_facets_on_complete(self, _: Any) -> "OperatorLineage[Any, Any]":
-        """What the application has read and written, for the OpenLineage provider."""
-        return openlineage(self)
 
     def on_kill(self) -> None:
         """End the application, unless another attempt has taken it over."""

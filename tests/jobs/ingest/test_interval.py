@@ -44,7 +44,7 @@ def run(
     result = stage(catalog, broker, topic, number, lateness=lateness, bad=bad, bounds=wanted)
     record = staged_record(catalog.load_table(EVENTS), wanted)
     assert record is not None
-    return result | {"snapshot_id": publish(catalog, SALES, record)}
+    return result | {"snapshot_id": publish(catalog, SALES, record).events}
 
 
 def stage(
@@ -148,6 +148,21 @@ def test_the_interval_is_closed_in_the_commit_of_its_rows(
     (closed,) = Ledger.from_properties(table.properties)
     assert (closed.topic, closed.run_id) == (topic, "run-0")
     assert (closed.counts.read, closed.counts.accepted, closed.counts.quarantined) == (2, 1, 1)
+
+
+def test_what_was_read_and_staged_is_told_with_snapshots_and_rows(
+    catalog: SqlCatalog, broker: Broker, topic_name: MakeTopic
+) -> None:
+    topic = topic_name(1)
+    broker.send(topic, [(0, 1, record(1)), (0, 2, BROKEN)])
+    told = stage(catalog, broker, topic, 0)["datasets"]
+    assert told["inputs"] == [{"kind": "topic", "name": topic, "rows": 2}]
+    staged = {name: catalog.load_table(name).snapshot_by_name("staging") for name in (EVENTS, QUARANTINED)}
+    assert told["outputs"] == [
+        {"kind": "table", "name": name, "rows": 1, "snapshot_id": str(snapshot.snapshot_id)}
+        for name, snapshot in staged.items()
+        if snapshot
+    ]
 
 
 def test_empty_intervals_are_closed_too(catalog: SqlCatalog, broker: Broker, topic_name: MakeTopic) -> None:

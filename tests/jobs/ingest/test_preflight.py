@@ -54,6 +54,11 @@ def test_it_tells_what_would_be_new_replaced_and_unchanged_and_that_comes_true(
     entry = found["intervals"][1]
     assert (entry["offsets"], entry["rows_before"], entry["quarantined_before"]) == (4, 3, 1)
     assert found["problems"] == []
+    current = str(catalog.load_table(EVENTS).metadata.current_snapshot_id)
+    assert found["datasets"]["inputs"] == [
+        {"kind": "topic", "name": topic},
+        {"kind": "table", "name": EVENTS, "snapshot_id": current, "rows": 3},
+    ]
     assert changes_of(look(catalog, broker, topic, range(4), reprocess=False)) == ["new", "unchanged", "new", "new"]
     assert rows(catalog) == before, "looking changes nothing"
 

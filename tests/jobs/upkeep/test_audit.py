@@ -84,9 +84,14 @@ def test_records_become_a_chain_in_the_order_in_which_tries_ended(
         (2, 3, "success"),
         (3, 2, "failed"),
     ]
-    assert verify(catalog) == {"rows": 3, "head": second["head"]}
+    trail = catalog.load_table(AUDIT.identifier)
+    written = {"kind": "table", "name": AUDIT.identifier, "snapshot_id": str(trail.metadata.current_snapshot_id)}
+    assert second["datasets"] == {"inputs": [], "outputs": [written | {"rows": 1}]}
+    read = {"inputs": [written | {"rows": 3}], "outputs": []}
+    assert verify(catalog) == {"rows": 3, "head": second["head"], "datasets": read}
     assert verify(catalog, Head.parse(first["head"]))["rows"] == 3
-    assert record(connections, catalog) == {"added": 0, "known": 0, "head": second["head"]}
+    third = record(connections, catalog)
+    assert (third["added"], third["known"], third["head"]) == (0, 0, second["head"])
 
 
 def test_a_hash_is_of_what_a_row_says_in_utc() -> None:

@@ -47,6 +47,7 @@ def test_small_files_become_few_the_content_stays_and_what_models_need_too(
 
     after = catalog.load_table(NAME)
     assert content(after) == before
+    assert (done.snapshot_id, done.rows) == (after.metadata.current_snapshot_id, after.scan().count())
     assert (done.compacted_files, done.compacted_into, len(data_files(after))) == (9, 3, 3)
     assert done.orphans > 0
     assert done.statistics
