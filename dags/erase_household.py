@@ -23,8 +23,9 @@ Sums over many households (`features.items`, `features.demand`, weights of netwo
 Manifests of the tables hold the smallest and largest id of each file only.
 
 **Topics.** Of a compacted topic `erase` removes the household by tombstones. From any other topic single records cannot be
-taken: they go with retention, and the report says when (`gone_by`; null: never). Deleting all records before an offset is for the
-broker's owner to decide. Until then the erasure list keeps them out.
+taken: they go with retention, and the report says when (`gone_by`; null: never). Deleting all records before an offset is
+for the broker's owner to decide. Until then the erasure list keeps them out. A topic that the broker no longer has holds
+nothing (`there` is false).
 
 ### When
 By hand, with the household's id:

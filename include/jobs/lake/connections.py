@@ -101,6 +101,15 @@ def schema_registry(environ: Mapping[str, str] | None = None) -> dict[str, str]:
     return found
 
 
+def kafka_client(environ: Mapping[str, str] | None = None) -> dict[str, str]:
+    """What every client of Kafka begins with: bootstrap servers, and what `kafka_security` gives.
+
+    Raises:
+        ConnectionSettingsError: see `kafka_security`, or the address is unset.
+    """
+    return {"bootstrap.servers": kafka_bootstrap_servers(environ), **kafka_security(environ)}
+
+
 @dataclass(frozen=True, slots=True)
 class Connections:
     """The lake's object store and catalog database."""

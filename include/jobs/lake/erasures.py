@@ -22,12 +22,14 @@ from include.jobs.lake.tables import ERASURES
 HOUSEHOLD = "household_id"
 #: A household in raw bytes, also when they are no JSON any more: the field's name, what stands between, digits.
 _NAMED = re.compile(rb"household_id[^0-9A-Za-z]{0,16}([0-9]{1,19})")
+#: A key that may be one: longer numbers are none, and Python reads none of thousands of digits.
+_KEY = re.compile(rb"[0-9]{1,19}")
 
 
 def households_in(key: bytes | None, value: bytes | None) -> set[int]:
     """Every household that a raw record names, by its key or in its value."""
     named = {int(digits) for digits in _NAMED.findall(value or b"")}
-    return named | ({int(key)} if key and key.isdigit() else set())
+    return named | ({int(key)} if key and _KEY.fullmatch(key) else set())
 
 
 class Erased:

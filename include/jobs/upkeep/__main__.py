@@ -43,14 +43,13 @@ def _verify(arguments: argparse.Namespace) -> None:
 
 def _erase(arguments: argparse.Namespace) -> None:
     from include.jobs.lake.catalog import open_catalog
-    from include.jobs.lake.connections import Connections, kafka_bootstrap_servers
+    from include.jobs.lake.connections import Connections, kafka_client
     from include.jobs.lake.pseudonyms import Pseudonyms
     from include.jobs.upkeep.erase import erase
     from include.jobs.upkeep.protect import Models
 
     connections, models, pseudonyms = Connections.from_environment(), Models.connect(), Pseudonyms.from_environment()
-    catalog, servers = open_catalog(connections), kafka_bootstrap_servers()
-    write_result(erase(connections, catalog, models, pseudonyms, arguments.household, servers))
+    write_result(erase(connections, open_catalog(connections), models, pseudonyms, arguments.household, kafka_client()))
 
 
 def _prove(arguments: argparse.Namespace) -> None:

@@ -3,6 +3,7 @@
 import datetime as dt
 import logging
 import re
+from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -42,11 +43,12 @@ def erase(
     models: Models,
     pseudonyms: Pseudonyms,
     household_id: int,
-    servers: str,
+    kafka: Mapping[str, str],
 ) -> dict[str, Any]:
     """Erase a household from tables, models, pages and compacted topics. Safe to repeat.
 
-    The files of snapshots from before stay until these are expired, which comes next; `prove` comes after.
+    `kafka` is what `kafka_client` gives. The files of snapshots from before stay until these are expired, which comes
+    next; `prove` comes after.
 
     Returns:
         `{pseudonym, rows: {table: number}, models, artifacts, snapshots, pages, tombstones, …}`.
@@ -63,7 +65,7 @@ def erase(
         repoint(catalog, moved)
     rows = erase_rows(catalog, household_id)
     pages = _drop_pages(connections, household_id)
-    topics = [search_topic(servers, topic, household_id) for topic in topics_of(catalog)]
+    topics = [search_topic(kafka, topic, household_id) for topic in topics_of(catalog)]
     result = {
         "pseudonym": pseudonym,
         "erased_at": dt.datetime.now(dt.UTC).isoformat(),
@@ -71,14 +73,17 @@ def erase(
         "models": flagged,
         "artifacts": len(erase_artifacts(models, household_id)),
         "pages": pages,
-        "tombstones": sum(bury(servers, held) for held in topics),
+        "tombstones": sum(bury(kafka, held) for held in topics),
         "topics": [held.report() for held in topics],
     }
     write_object(report_address(connections, pseudonym), _with_first(connections, result), connections)
     changed = [name for name, count in rows.items() if count]
     return result | lineage.datasets(
         [lineage.topic(held.topic, held.read) for held in topics],
-        [_as_of(catalog, name, rows[name]) for name in changed],
+        [
+            *(lineage.as_of_now(catalog.load_table(name), rows[name]) for name in changed),
+            *(lineage.model(*model.rsplit("/", 1)) for model in flagged),
+        ],
     )
 
 
@@ -151,8 +156,3 @@ def _drop_pages(connections: Connections, household_id: int) -> int:
     for path in naming:
         files.delete_file(path)
     return len(naming)
-
-
-def _as_of(catalog: SqlCatalog, name: str, rows: int) -> lineage.Dataset:
-    snapshot = catalog.load_table(name).current_snapshot()
-    return lineage.table(name, snapshot and snapshot.snapshot_id, rows)

@@ -8,6 +8,7 @@ whatever is ingested.
 
 import datetime as dt
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -29,9 +30,13 @@ class TopicError(JobError):
 
 @dataclass(slots=True)
 class Held:
-    """What a topic holds: records read, those that name the household, and what becomes of them."""
+    """What a topic holds: records read, those that name the household, and what becomes of them.
+
+    A topic that the broker no longer has (`there` is false) holds nothing.
+    """
 
     topic: str
+    there: bool = True
     read: int = 0
     naming: int = 0
     latest_ms: int = -1
@@ -46,6 +51,7 @@ class Held:
             gone = dt.datetime.fromtimestamp((self.latest_ms + self.retention_ms) / 1000, dt.UTC).isoformat()
         return {
             "topic": self.topic,
+            "there": self.there,
             "read": self.read,
             "naming": self.naming,
             "compacted": self.compacted,
@@ -54,24 +60,25 @@ class Held:
         }
 
 
-def search_topic(servers: str, topic: str, household_id: int) -> Held:
-    """Read a topic from its first record to what is its last now.
+def search_topic(client: Mapping[str, str], topic: str, household_id: int) -> Held:
+    """Read a topic from its first record to what is its last now; `client` is what `kafka_client` gives.
 
     Raises:
-        TopicError: it does not exist, or the broker does not answer.
+        TopicError: the broker does not answer, or does not let this client in.
     """
     try:
-        held = _policy(servers, topic)
-        _read(servers, held, household_id)
+        held = _policy(client, topic)
+        if held.there:
+            _read(client, held, household_id)
     except KafkaException as error:
         raise TopicError(
-            f"topic {topic} at {servers} cannot be searched ({error.args[0].str()}): check that the broker runs and "
-            "that the topic is there, then run this again"
+            f"topic {topic} at {client['bootstrap.servers']} cannot be searched ({error.args[0].str()}): check that "
+            "the broker runs and lets this client read it, then run this again"
         ) from error
     return held
 
 
-def bury(servers: str, held: Held) -> int:
+def bury(client: Mapping[str, str], held: Held) -> int:
     """Send a tombstone for each key of the household to the partition it was found in; how many. Compacted topics only.
 
     Raises:
@@ -79,19 +86,26 @@ def bury(servers: str, held: Held) -> int:
     """
     if not held.compacted or not held.keys:
         return 0
-    producer = Producer({"bootstrap.servers": servers, "enable.idempotence": True})
+    producer = Producer({**client, "enable.idempotence": True})
     for partition, key in sorted(held.keys):
         producer.produce(held.topic, None, key, partition)
     if producer.flush(TIMEOUT_S):
-        raise TopicError(f"topic {held.topic} at {servers} does not take tombstones: check the right to write it")
+        raise TopicError(
+            f"topic {held.topic} at {client['bootstrap.servers']} does not take tombstones: check the right to write it"
+        )
     return len(held.keys)
 
 
-def _policy(servers: str, topic: str) -> Held:
-    admin = AdminClient({"bootstrap.servers": servers})
+def _policy(client: Mapping[str, str], topic: str) -> Held:
+    admin = AdminClient(dict(client))
     resource = ConfigResource(ResourceType.TOPIC, topic)
     (answer,) = admin.describe_configs([resource], request_timeout=TIMEOUT_S).values()
-    config = answer.result(TIMEOUT_S)
+    try:
+        config = answer.result()
+    except KafkaException as error:
+        if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
+            raise
+        return Held(topic, there=False)
     return Held(
         topic,
         retention_ms=int(config["retention.ms"].value),
@@ -99,9 +113,9 @@ def _policy(servers: str, topic: str) -> Held:
     )
 
 
-def _read(servers: str, held: Held, household_id: int) -> None:
-    settings = {
-        "bootstrap.servers": servers,
+def _read(client: Mapping[str, str], held: Held, household_id: int) -> None:
+    settings: dict[str, str | bool] = {
+        **client,
         "group.id": "podium-erasure",
         "enable.auto.commit": False,
         "enable.partition.eof": True,
@@ -121,7 +135,8 @@ def _read(servers: str, held: Held, household_id: int) -> None:
             messages = consumer.consume(_BATCH, TIMEOUT_S)
             if not messages:
                 raise TopicError(
-                    f"topic {held.topic} at {servers} gave nothing for {TIMEOUT_S:.0f} s: is the broker up?"
+                    f"topic {held.topic} at {client['bootstrap.servers']} gave nothing for {TIMEOUT_S:.0f} s: is the "
+                    "broker up?"
                 )
             for message in messages:
                 _look(held, message, household_id)

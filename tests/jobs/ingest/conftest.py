@@ -8,8 +8,9 @@ import pytest
 from tests.jobs.ingest.broker import Broker
 from tests.jobs.ingest.schemas import Served, serve
 from tests.jobs.lake.fixtures import catalog, connections
+from tests.jobs.secured import secured
 
-__all__ = ["broker", "catalog", "connections", "topic_name"]
+__all__ = ["broker", "catalog", "connections", "secured", "topic_name"]
 
 
 @pytest.fixture(scope="session")

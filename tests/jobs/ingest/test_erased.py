@@ -101,6 +101,8 @@ def test_a_list_without_a_key_stops_the_ingest(
         (b"900", None, {900}),
         (b"0900", b"", {900}),
         (b"x900", b"900", set()),
+        # More digits than Python reads as a number.
+        (b"9" * 5000, b'{"household_id": 900}', {900}),
         (None, b'{"household_id": 900, "basket_id": 901}', {900}),
         (None, b'{"household_id":"900"}', {900}),
         (None, b"{'household_id' : 900.0", {900}),

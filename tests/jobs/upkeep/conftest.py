@@ -14,9 +14,10 @@ from include.jobs.lake.connections import Connections
 from include.jobs.upkeep.protect import Models
 from include.jobs.upkeep.tables import all_tables
 from tests.jobs.lake.fixtures import connections
+from tests.jobs.secured import secured
 from tests.jobs.spark_session import spark
 
-__all__ = ["connections", "spark"]
+__all__ = ["connections", "secured", "spark"]
 
 
 @pytest.fixture

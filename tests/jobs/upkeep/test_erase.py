@@ -67,8 +67,8 @@ def model(households: list[int]) -> RankerModel:
 
 
 @pytest.fixture
-def topic(kafka: str) -> str:
-    """Records of the household and of another one."""
+def topic(kafka: str) -> dict[str, str]:
+    """Records of the household and of another one; how to get at them."""
     admin = AdminClient({"bootstrap.servers": kafka})
     if TOPIC not in admin.list_topics(timeout=10).topics:
         config = {"retention.ms": "-1"}
@@ -77,7 +77,7 @@ def topic(kafka: str) -> str:
         for key, value in RAW:
             producer.produce(TOPIC, value, key, 0)
         assert producer.flush(60) == 0
-    return kafka
+    return {"bootstrap.servers": kafka}
 
 
 @pytest.fixture
@@ -114,7 +114,7 @@ def test_a_household_goes_from_everywhere_and_everybody_else_stays(
     catalog: SqlCatalog,
     connections: Connections,
     models: Models,
-    topic: str,
+    topic: dict[str, str],
     lake: dict[str, Any],
 ) -> None:
     pseudonyms = Pseudonyms("a key")
@@ -156,7 +156,10 @@ def test_a_household_goes_from_everywhere_and_everybody_else_stays(
     told = read_object(report_address(connections, done["pseudonym"]), connections)
     assert told["proof"]["models"] == {"searched": 2, "left": []}
     assert told["topics"] == [
-        {"topic": TOPIC, "read": 5, "naming": 3, "compacted": False, "retention_ms": -1, "gone_by": None}
+        {
+            **{"topic": TOPIC, "there": True, "read": 5, "naming": 3},
+            **{"compacted": False, "retention_ms": -1, "gone_by": None},
+        }
     ]
     # Everybody else is there as before.
     rows = catalog.load_table(NAME).scan().to_arrow()["household_id"].to_pylist()
@@ -244,7 +247,7 @@ def test_a_tag_names_the_same_content_without_the_household(catalog: SqlCatalog,
 
 
 def test_the_view_of_the_features_names_the_same_without_the_household(
-    spark: SparkSession, catalog: SqlCatalog, connections: Connections, models: Models, topic: str
+    spark: SparkSession, catalog: SqlCatalog, connections: Connections, models: Models, topic: dict[str, str]
 ) -> None:
     seen = fill(catalog, 0, sales(0), record=record(0, 6))
     view = publish_view(catalog, NAME)
