@@ -2,6 +2,7 @@
 
 import string
 from collections.abc import Sequence
+from random import Random
 from typing import Any
 
 import orjson
@@ -23,6 +24,7 @@ GOOD: dict[str, Any] = {
     "transaction_timestamp": "2017-01-01T11:53:26Z",
 }
 KEY = b"900"
+_FRAGMENTS = (b"", b"0", b"9", b'"', b"}", b",", b"null", b" ", b"-")
 
 
 def encode(**changes: Any) -> bytes:
@@ -134,3 +136,26 @@ keys = st.one_of(
     st.sampled_from([b"", b"901", b"0900", b" 900", b"900.0", b"\xff"]),
     st.text(string.digits, max_size=4).map(str.encode),
 )
+
+
+def fuzzed(count: int, seed: int) -> list[tuple[bytes | None, bytes | None]]:
+    """Keys and values of good records with a few bytes changed, cut out, doubled or put in; some lack one of them."""
+    random = Random(seed)
+    return [_fuzzed(number, random) for number in range(count)]
+
+
+def _fuzzed(number: int, random: Random) -> tuple[bytes | None, bytes | None]:
+    value = _mutated(encode(note=number), random, random.randrange(3))
+    if number % 20:
+        return KEY, value
+    key = random.choice((None, b"", KEY * 2_000, random.randbytes(4), _mutated(KEY, random, 1)))
+    return key, None if number % 100 == 0 else value
+
+
+def _mutated(value: bytes, random: Random, changes: int) -> bytes:
+    changed = bytearray(value)
+    for _ in range(changes):
+        begin = random.randrange(len(changed))
+        end = begin + random.choice((0, 1, 1, 2, 20))
+        changed[begin:end] = random.choice((*_FRAGMENTS, random.randbytes(2)))
+    return bytes(changed)

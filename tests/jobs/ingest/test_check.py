@@ -10,10 +10,8 @@ from hypothesis import strategies as st
 
 from include.jobs.ingest.check import Checked, check_batch, check_one_by_one
 from include.jobs.ingest.contract import BrokenRecordError, Contract, ContractError, Reason
-from tests.jobs.ingest.records import KEY, ODD, columns, encode, keys, values
+from tests.jobs.ingest.records import KEY, ODD, columns, encode, fuzzed, keys, values
 from tests.jobs.ingest.sales import CONTRACT
-
-FRAGMENTS = (b"", b"0", b"9", b'"', b"}", b",", b"null", b" ", b"-")
 
 
 def reason_of(value: bytes | None, key: bytes | None = KEY) -> Reason:
@@ -130,21 +128,9 @@ def test_it_does_so_for_large_batches_with_broken_records_among_good_ones(
 
 
 def test_ten_thousand_fuzzed_records_are_all_accounted_for() -> None:
-    """Good records with a few bytes changed, cut out, doubled or put in."""
-    random = Random(11)
-    messages = [(KEY, _mutated(encode(note=number), random)) for number in range(10_000)]
-    checked = assert_agreement(messages)
+    checked = assert_agreement(fuzzed(10_000, seed=11))
     assert 500 < len(checked.good) < 9_500
     assert len({broken.reason for broken in checked.broken}) >= 6
-
-
-def _mutated(value: bytes, random: Random) -> bytes:
-    changed = bytearray(value)
-    for _ in range(random.randrange(3)):
-        begin = random.randrange(len(changed))
-        end = begin + random.choice((0, 1, 1, 2, 20))
-        changed[begin:end] = random.choice((*FRAGMENTS, random.randbytes(2)))
-    return bytes(changed)
 
 
 @pytest.mark.parametrize(

@@ -69,7 +69,11 @@ class Model:
         return Ledger(self.records)
 
     def run(self, number: int, now: dt.datetime = FOREVER, lateness: dt.timedelta = NONE) -> dict[int, OffsetRange]:
-        wanted = interval(number)
+        return self.take(interval(number), now, lateness)
+
+    def take(
+        self, wanted: Interval, now: dt.datetime = FOREVER, lateness: dt.timedelta = NONE
+    ) -> dict[int, OffsetRange]:
         ranges = plan(wanted, self.ledger, self.view(wanted), now, lateness)
         read = sum(len(span) for span in ranges.values())
         self.records[wanted] = IntervalRecord(
@@ -154,6 +158,44 @@ def test_a_straggler_goes_to_the_next_open_interval(steps: list[list[tuple[int, 
         assert straggler >= ends[number]
         later_is_there = any(time >= 20 for time in times[ends[number] :])
         assert straggler in range(*_bounds(ranges[number])) or later_is_there
+
+
+#: Where the intervals of a schedule begin, and how long they are, in hours: days, hours, days of another zone, weeks.
+UNITS = [(0, 10), (0, 2), (3, 10), (0, 20)]
+of_any_unit = st.tuples(st.sampled_from(UNITS), st.integers(0, 9)).map(
+    lambda drawn: Interval(at(drawn[0][0] + drawn[0][1] * drawn[1]), at(drawn[0][0] + drawn[0][1] * (drawn[1] + 1)))
+)
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.lists(st.one_of(appended, of_any_unit), max_size=25))
+def test_a_change_of_unit_or_zone_neither_doubles_nor_loses_a_record(
+    steps: list[list[tuple[int, float]] | Interval],
+) -> None:
+    """Boundaries that cut what is closed are refused; once what lies between is ingested too, nothing is missing."""
+    model = Model([[], [], []])
+    for step in steps:
+        if isinstance(step, Interval):
+            cut = [other for other in model.records if other != step and _overlap(other, step)]
+            if cut:
+                with pytest.raises(LedgerError, match="Was the schedule, its time zone or the unit changed"):
+                    model.take(step)
+            else:
+                model.take(step)
+        else:
+            for number, time in step:
+                model.partitions[number].append(time)
+        ranges_keep_the_invariant(model)
+    for earlier, later in list(pairwise(model.ledger)):
+        if earlier.interval.end < later.interval.start:
+            model.take(Interval(earlier.interval.end, later.interval.start))
+    for number in range(len(model.partitions)):
+        taken = [offset for record in model.ledger for offset in range(*_bounds(record.range_of(number)))]
+        assert taken == list(range(taken[0], taken[0] + len(taken))) if taken else True
+
+
+def _overlap(one: Interval, other: Interval) -> bool:
+    return one.start < other.end and other.start < one.end
 
 
 def test_a_skipped_interval_keeps_its_gap() -> None:
