@@ -18,14 +18,19 @@ its cutoff.
 
 A run makes only what is out of date, partition by partition: a cutoff whose purchases before it, reference data or code
 have changed, the labels of a month that has become complete or has changed, the demand of a changed month. Content
-counts, not when it was ingested: the same interval ingested again makes nothing stale. A table's partitions are replaced
-in one snapshot, and making them again gives the same rows. `partitions` of the result says what was made. To make all:
+counts, not when it was ingested: the same interval ingested again makes nothing stale. Of the events it reads the intervals
+whose files have changed (`intervals_read` of the result), and what the stale partitions are made from. A table's partitions
+are replaced in one snapshot, and making them again gives the same rows. `partitions` of the result says what was made. To
+make all:
 
     airflow dags trigger build_features --conf '{"partitions": "all"}'
 
 Once all are written, `features.serving` is replaced in one commit: it names the snapshot of each table, and of what they
 were made from. Trainings and gates read the tables by it, and so never mix two builds; a model's version names the
 snapshot of `features.serving` that it serves from (`podium.feature_view`), and so does each of its answers.
+
+Of two builds at once, started outside of this DAG, one is published; the other, or one that an erasure has overtaken, finds
+that its tables were changed meanwhile, and publishes nothing.
 
 ### When
 Whenever `ingest_transactions` announces new intervals, and on `features.schedule`. By hand at any time.
@@ -37,7 +42,7 @@ One run brings all cutoffs up to date, so trigger the DAG once instead; new cuto
 ### When a task fails
 | task | means | do |
 | --- | --- | --- |
-| `build` | the application failed: the last lines of the driver's log are in the task's log | out of memory: raise `features.driver_memory`; the lake or the catalog out of reach: mend that; then clear the task. No table is half written, and nothing is published |
+| `build` | the application failed: the last lines of the driver's log are in the task's log | out of memory: raise `features.driver_memory`; the lake or the catalog out of reach: mend that; then clear the task. No table is half written, and nothing is published. `was changed since this build began`: another build or an erasure came in between; the retry makes what is out of date then |
 """
 
 features = settings().features

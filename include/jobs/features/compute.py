@@ -31,8 +31,8 @@ class Features:
     preferences: DataFrame
 
 
-def purchases(events: DataFrame, timezone: str) -> DataFrame:
-    """Events of `sales.transactions` as purchases: whole numbers, and the local day as `day`.
+def purchases(events: DataFrame, timezone: str, *kept: str) -> DataFrame:
+    """Events of `sales.transactions` as purchases: whole numbers, and the local day as `day`; and the columns `kept`.
 
     Spread by household: all work by household then needs no further shuffle. They are computed and kept in the cache.
     """
@@ -46,20 +46,25 @@ def purchases(events: DataFrame, timezone: str) -> DataFrame:
         _cents("sales_value").alias("cents"),
         (_cents("retail_disc") + _cents("coupon_disc") + _cents("coupon_match_disc")).alias("discount_cents"),
         (F.col("retail_disc") > 0).cast("int").alias("promoted"),
+        *kept,
     ).repartition("household_id")
     # Spark knows how cached rows are spread only once they are there: whatever is planned before shuffles them again.
     bought.persist().count()
     return bought
 
 
-def digests(rows: DataFrame, *by: str) -> dict[Any, str]:
-    """A digest of the rows of each group by its key, or of all of them by `None`; the order of rows does not matter."""
+def sums(rows: DataFrame, *by: str, unseen: Sequence[str] = ()) -> dict[tuple[Any, ...], tuple[int, int, int]]:
+    """What the rows of each group hold, by its key: their number, and sums of hashes of all columns but `unseen`.
+
+    The order of rows does not matter, and the sums of several groups are those of all of them together.
+    """
+    names = [name for name in rows.columns if name not in unseen]
     # A null leaves xxhash64 as it is: whether a column is null is hashed beside it.
-    number = F.xxhash64(*rows.columns, *(F.isnull(name) for name in rows.columns))
+    number = F.xxhash64(*names, *(F.isnull(name) for name in names))
     # In halves, whose sums stay below 2**63.
     halves = F.sum(number.bitwiseAND(2**32 - 1)), F.sum(F.shiftright(number, 32))
-    found = rows.groupBy(*by).agg(F.count("*").alias("_rows"), *(half.alias(f"_{n}") for n, half in enumerate(halves)))
-    return {row[by[0]] if by else None: f"{row['_rows']}:{row['_0']}:{row['_1']}" for row in found.collect()}
+    found = rows.groupBy(*by).agg(F.count("*"), *(F.coalesce(half, F.lit(0)) for half in halves))
+    return {tuple(row[: len(by)]): tuple(row[len(by) :]) for row in found.collect()}
 
 
 def features(

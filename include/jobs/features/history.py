@@ -36,13 +36,13 @@ def judge_cutoffs(days: Iterable[dt.date], ledger: Ledger, zone: ZoneInfo) -> li
     for day in sorted(set(days)):
         if day.day != 1:
             raise HistoryError(f"cutoff {day} is not the first day of a month: the label is a whole month")
-        if _midnight(day, zone) > covered.end or _midnight(day, zone) <= covered.start:
+        if midnight(day, zone) > covered.end or midnight(day, zone) <= covered.start:
             raise HistoryError(
                 f"cutoff {day} needs closed intervals up to that day, but those of sales.transactions cover {covered} "
                 "without a gap: ingest (or backfill) the missing intervals first, or choose other cutoffs"
             )
         label_end = next_month(day)
-        cutoffs.append(Cutoff(day, label_end, _midnight(label_end, zone) <= covered.end))
+        cutoffs.append(Cutoff(day, label_end, midnight(label_end, zone) <= covered.end))
     if not cutoffs:
         raise HistoryError("no cutoff was given: pass --cutoffs 2017-12-01[,…]")
     return cutoffs
@@ -56,7 +56,7 @@ def complete_months(ledger: Ledger, zone: ZoneInfo) -> list[dt.date]:
     covered = _covered(ledger)
     month = covered.start.astimezone(zone).date().replace(day=1)
     months = []
-    while _midnight(next_month(month), zone) <= covered.end:
+    while midnight(next_month(month), zone) <= covered.end:
         months.append(month)
         month = next_month(month)
     return months
@@ -80,5 +80,6 @@ def _covered(ledger: Ledger) -> Interval:
     return Interval(start, end)
 
 
-def _midnight(day: dt.date, zone: ZoneInfo) -> dt.datetime:
+def midnight(day: dt.date, zone: ZoneInfo) -> dt.datetime:
+    """The beginning of a local day, in UTC."""
     return dt.datetime.combine(day, dt.time(), zone).astimezone(dt.UTC)

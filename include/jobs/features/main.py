@@ -10,8 +10,9 @@ import logging
 import os
 import sys
 import time
+import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
@@ -20,18 +21,21 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from include.jobs.features import compute, serving
-from include.jobs.features.history import Cutoff, complete_months, judge_cutoffs
-from include.jobs.features.stale import Digests, Sources, stale
+from include.jobs.features.history import Cutoff, complete_months, judge_cutoffs, midnight, next_month
+from include.jobs.features.parts import Part, Sums, mark, of_days
+from include.jobs.features.serving import View
+from include.jobs.features.sources import EVENTS, HOUSEHOLDS, PRODUCTS, Events, Source, read_events, read_reference
+from include.jobs.features.stale import Sources, stale
 from include.jobs.features.tables import (
+    BUILD,
     DEMAND,
     INTERACTIONS,
     ITEMS,
     PREFERENCES,
     TABLES,
     USERS,
-    read_events,
-    read_reference,
     replace_partitions,
+    snapshot_of,
 )
 from include.jobs.lake import lineage
 from include.jobs.lake.connections import Connections
@@ -63,7 +67,7 @@ def main() -> None:
         spark.stop()
     result = built | {"seconds": round(time.monotonic() - begun, 3), "cutoffs": [str(day) for day in days]}
     result |= lineage.datasets(
-        [lineage.table(name, number) for name, number in built["sources"].items()],
+        [lineage.table(name, number, built["source_rows"][name]) for name, number in built["sources"].items()],
         [
             *(
                 lineage.table(name, table["snapshot_id"], table["rows"])
@@ -81,65 +85,127 @@ def main() -> None:
 def build(spark: SparkSession, days: list[dt.date], zone: ZoneInfo, *, anew: bool = False) -> dict[str, Any]:
     """Bring all feature tables up to date at the given cutoffs, then publish them as one view.
 
-    Only the partitions that are stale are made, or with `anew` all of them.
+    Only the partitions that are stale are made, or with `anew` all of them; and of the events only the intervals are
+    read that have changed, and what the stale partitions see.
 
     Returns:
-        `tables`: what was written of each; `sources`: the snapshots that they were made from; `view`: the snapshot id
-        of the published view.
+        `tables`: what was written of each; `sources`: the snapshots that they were made from, `source_rows` how many
+        rows these have; `intervals_read`: how many intervals of the events were looked through for changes; `view`: the
+        snapshot id of the published view.
 
     Raises:
         HistoryError: closed intervals do not cover a cutoff's past.
         LakeError: a source table is missing.
+        OverlappingBuildError: another build, or an erasure, has changed the features meanwhile.
     """
+    base = serving.published(spark)
+    since = {table.name: snapshot_of(spark, table.name) for table in TABLES}
+    intact = serving.intact(spark, base)
+    known = View({}, {}, {}) if anew else intact
     events = read_events(spark)
     cutoffs = judge_cutoffs(days, events.ledger, zone)
     months = complete_months(events.ledger, zone)
+    references = {name: read_reference(spark, name) for name in (PRODUCTS, HOUSEHOLDS)}
+    products, households = (references[name].rows for name in (PRODUCTS, HOUSEHOLDS))
+    looked = _look(events, known.parts, zone)
+    wanted = Sources(
+        days=of_days(looked.parts.values()),
+        products=_content(products.select("product_id", "department")),
+        households=_content(households.select("household_id", *compute.PROFILE)),
+    ).digests(cutoffs, months)
+    due = stale(wanted, known.made_from)
+    inputs = _Inputs(looked.all_of_them, products, households)
+    if inputs.bought is None and any(due.values()):
+        inputs = replace(inputs, bought=compute.purchases(events.within(_seen(due, cutoffs, zone)), zone.key))
     summary = {
         "podium.run-id": os.environ.get("PODIUM_RUN_ID") or "manual",
         "podium.source-snapshot": str(events.snapshot_id),
+        BUILD: uuid.uuid4().hex,
     }
-    references = {name: read_reference(spark, name) for name in ("reference.products", "reference.households")}
-    bought = compute.purchases(events.rows, zone.key)
-    inputs = _Inputs(bought, *(reference.rows for reference in references.values()))
-    wanted = inputs.digests(cutoffs, months)
-    known = serving.intact(spark, serving.published(spark)).made_from
-    due = stale(wanted, {} if anew else known)
     frames = _frames(spark, inputs, cutoffs, due)
     tables = {
-        table.name: replace_partitions(spark, table, frames.get(table.name), due[table.name], summary)
+        table.name: replace_partitions(
+            spark, table, frames.get(table.name), due[table.name], summary, since[table.name]
+        )
         for table in TABLES
     }
-    sources = {"sales.transactions": events.snapshot_id} | {
-        name: reference.snapshot_id for name, reference in references.items() if reference.snapshot_id is not None
-    }
-    view = serving.View(
-        sources | {name: table["snapshot_id"] for name, table in tables.items()},
-        {name: {**known.get(name, {}), **partitions} for name, partitions in wanted.items()},
+    read: dict[str, Source] = {EVENTS: events, **references}
+    sources = {name: source.snapshot_id for name, source in read.items() if source.snapshot_id is not None}
+    view = View(
+        {**sources, **{name: table["snapshot_id"] for name, table in tables.items()}},
+        {name: {**intact.made_from.get(name, {}), **partitions} for name, partitions in wanted.items()},
+        looked.parts,
     )
-    return {"tables": tables, "sources": sources, "view": serving.publish(spark, view, summary)}
+    return {
+        "tables": tables,
+        "sources": sources,
+        "source_rows": {name: read[name].count for name in sources},
+        "intervals_read": looked.read,
+        "view": serving.publish(spark, view, base, summary),
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class _Looked:
+    """What the intervals of the events hold, how many were read for that, and the purchases when it was all of them."""
+
+    parts: Mapping[int, Part]
+    read: int
+    all_of_them: DataFrame | None
+
+
+def _look(events: Events, known: Mapping[int, Part], zone: ZoneInfo) -> _Looked:
+    """Look through the intervals that are not as they were."""
+    marks = {interval: mark(files, zone.key) for interval, files in events.files.items()}
+    parts = {interval: part for interval, part in known.items() if marks.get(interval) == part.mark}
+    changed = [interval for interval in marks if interval not in parts]
+    if not changed and marks:
+        return _Looked(parts, 0, None)
+    everything = len(changed) == len(marks)
+    rows = events.rows if everything else events.of(changed)
+    bought = compute.purchases(rows.withColumn("interval", F.unix_micros("interval_start")), zone.key, "interval")
+    days: dict[int, dict[dt.date, Sums]] = {interval: {} for interval in changed}
+    for (interval, day), sums in compute.sums(bought, "interval", "day", unseen=["interval"]).items():
+        days[interval][day] = sums
+    parts |= {interval: Part(marks[interval], found) for interval, found in days.items()}
+    if not everything:
+        bought.unpersist()
+    return _Looked(parts, len(changed), bought if everything else None)
+
+
+def _content(rows: DataFrame) -> str:
+    (sums,) = compute.sums(rows).values()
+    return ":".join(map(str, sums))
+
+
+def _seen(
+    due: Mapping[str, Sequence[dt.date]], cutoffs: Sequence[Cutoff], zone: ZoneInfo
+) -> list[tuple[dt.datetime | None, dt.datetime]]:
+    """The spans of time whose purchases the partitions that are due are made from."""
+    spans: list[tuple[dt.datetime | None, dt.datetime]] = [
+        (midnight(month, zone), midnight(next_month(month), zone)) for month in due[DEMAND.name]
+    ]
+    days = {day for name, partitions in due.items() if name != DEMAND.name for day in partitions}
+    ends = [midnight(cutoff.label_end, zone) for cutoff in cutoffs if cutoff.day in days]
+    return [*spans, (None, max(ends))] if ends else spans
 
 
 @dataclass(frozen=True, slots=True)
 class _Inputs:
-    """What the features are made from."""
+    """What the features are made from; no purchases where nothing is due."""
 
-    bought: DataFrame
+    bought: DataFrame | None
     products: DataFrame
     households: DataFrame
-
-    def digests(self, cutoffs: Sequence[Cutoff], months: Sequence[dt.date]) -> Digests:
-        return Sources(
-            days=compute.digests(self.bought, "day"),
-            products=compute.digests(self.products.select("product_id", "department"))[None],
-            households=compute.digests(self.households.select("household_id", *compute.PROFILE))[None],
-        ).digests(cutoffs, months)
 
 
 def _frames(
     spark: SparkSession, inputs: _Inputs, cutoffs: Sequence[Cutoff], due: Mapping[str, Sequence[dt.date]]
 ) -> dict[str, DataFrame]:
     """The rows of the partitions that are due, of each table that has any."""
-    frames = {}
+    frames: dict[str, DataFrame] = {}
+    if inputs.bought is None:
+        return frames
     if due[DEMAND.name]:
         demand = compute.demand(inputs.bought, inputs.products, [str(month) for month in due[DEMAND.name]])
         frames[DEMAND.name] = demand.coalesce(1).sortWithinPartitions("month", "day", "store_id", "department")

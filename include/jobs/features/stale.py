@@ -45,26 +45,28 @@ class Sources:
 
     def _days(self, start: dt.date, end: dt.date) -> str:
         """The purchases of the days from `start` to before `end`."""
-        return _hash(*(f"{day} {digest}" for day, digest in sorted(self.days.items()) if start <= day < end))
+        return digest(*(f"{day} {sums}" for day, sums in sorted(self.days.items()) if start <= day < end))
 
 
 def stale(wanted: Digests, made: Digests) -> dict[str, list[dt.date]]:
     """The wanted partitions, by table, that are not there, or were made from something else."""
     return {
-        table: [partition for partition, digest in partitions.items() if made.get(table, {}).get(partition) != digest]
+        table: [partition for partition, wants in partitions.items() if made.get(table, {}).get(partition) != wants]
         for table, partitions in wanted.items()
     }
 
 
 def _digest(table: FeatureTable, *sources: str) -> str:
     """Of what a partition is made from, and of the code that makes it."""
-    return _hash(_code(), str(dict(table.columns)), *sources)
+    return digest(code(), str(dict(table.columns)), *sources)
 
 
 @cache
-def _code() -> str:
+def code() -> str:
+    """What makes the features."""
     return Path(compute.__file__).read_text(encoding="utf-8")
 
 
-def _hash(*parts: str) -> str:
+def digest(*parts: str) -> str:
+    """A short hash of texts."""
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]

@@ -12,8 +12,7 @@ from pyspark.sql import functions as F
 
 from include.jobs.features.compute import PROFILE
 from include.jobs.lake.connections import CATALOG_NAME
-from include.jobs.lake.errors import LakeError
-from include.jobs.lake.ledger import Ledger
+from include.jobs.lake.errors import EXIT_TRY_LATER, JobError, LakeError
 
 #: Of every table here: old metadata files go as commits go by.
 PROPERTIES = (
@@ -21,7 +20,24 @@ PROPERTIES = (
     "'write.metadata.previous-versions-max'='50'"
 )
 
+#: The operation of a snapshot that has only laid the same rows out anew.
+_REPLACE = "replace"
+#: In the summary of each snapshot: the build that has made it.
+BUILD = "podium.build"
+
 log = logging.getLogger(__name__)
+
+
+class OverlappingBuildError(JobError):
+    """Another build, or an erasure, has changed the features meanwhile."""
+
+    exit_code = EXIT_TRY_LATER
+
+    def __init__(self, table: str) -> None:
+        super().__init__(
+            f"{table} was changed since this build began, by another one or by an erasure: nothing is published, what "
+            "was published stays. Run the build again: it makes what is out of date then"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,63 +159,24 @@ DEMAND = FeatureTable(
 TABLES = (INTERACTIONS, USERS, ITEMS, PREFERENCES, DEMAND)
 
 
-@dataclass(frozen=True, slots=True)
-class Events:
-    """`sales.transactions` as of one snapshot, with the ledger of that table."""
-
-    rows: DataFrame
-    snapshot_id: int
-    ledger: Ledger
-
-
-@dataclass(frozen=True, slots=True)
-class Reference:
-    """A table of the reference data as of one snapshot; None when nothing was ever written to it."""
-
-    rows: DataFrame
-    snapshot_id: int | None
-
-
-def read_events(spark: SparkSession) -> Events:
-    """Read the events, pinned to the snapshot that is current now.
-
-    Raises:
-        LakeError: the table does not exist or has no snapshot.
-    """
-    table = load(spark, "sales.transactions")
-    snapshot = table.currentSnapshot()
-    if snapshot is None:
-        raise LakeError("table sales.transactions is empty: ingest intervals first")
-    # Rows and ledger come from the same state of the table.
-    rows = _as_of(spark, "sales.transactions", snapshot.snapshotId())
-    return Events(rows, snapshot.snapshotId(), Ledger.from_properties(dict(table.properties())))
-
-
-def read_reference(spark: SparkSession, name: str) -> Reference:
-    """A table of the reference data, `reference.products` or `reference.households`, pinned as the events are.
-
-    Raises:
-        LakeError: the table does not exist.
-    """
-    snapshot = load(spark, name).currentSnapshot()
-    if snapshot is None:
-        return Reference(spark.table(f"{CATALOG_NAME}.{name}"), None)
-    return Reference(_as_of(spark, name, snapshot.snapshotId()), snapshot.snapshotId())
-
-
 def replace_partitions(
     spark: SparkSession,
     table: FeatureTable,
     rows: DataFrame | None,
     partitions: Sequence[dt.date],
     summary: Mapping[str, str],
+    since: int | None,
 ) -> dict[str, Any]:
     """Make `rows` the whole content of partitions, in one snapshot; without rows nothing is written.
 
     No row may lie outside the partitions. Rows are written in their order; those of one partition should lie together.
+    `summary` tells of the build (`BUILD`), `since` is the table's snapshot when that began.
 
     Returns:
         `{rows, partitions, snapshot_id, total_rows, seconds}`: what was written, and the table as it is now.
+
+    Raises:
+        OverlappingBuildError: others have changed the table since.
     """
     begun = time.monotonic()
     name = f"{CATALOG_NAME}.{table.name}"
@@ -210,17 +187,36 @@ def replace_partitions(
             writer = writer.option(f"snapshot-property.{key}", value)
         # By condition, so that a partition which no row falls in any more is emptied.
         writer.overwrite(F.col(table.partition).isin(*partitions))
-    snapshot = load(spark, table.name).currentSnapshot()
-    added = int(snapshot.summary().get("added-records") or 0) if rows is not None else 0
+    written = load(spark, table.name)
+    own = None if rows is None else _made_by(written, summary[BUILD])
+    if not _only(written, own, since):
+        raise OverlappingBuildError(table.name)
+    added = int(own.summary().get("added-records") or 0) if own else 0
+    snapshot = written.currentSnapshot()
     seconds = round(time.monotonic() - begun, 3)
     log.info("%s: %d rows in %d partitions in %.1f s", table.name, added, len(partitions), seconds)
     return {
         "rows": added,
         "partitions": [str(day) for day in partitions],
         "snapshot_id": snapshot.snapshotId(),
-        "total_rows": int(snapshot.summary().get("total-records") or 0),
+        "total_rows": records_of(snapshot),
         "seconds": seconds,
     }
+
+
+def snapshot_of(spark: SparkSession, name: str) -> int | None:
+    """The current snapshot of a table; None where it has none, or is not there."""
+    return _number(load(spark, name).currentSnapshot()) if exists(spark, name) else None
+
+
+def same_rows(table: Any, number: int | None, since: int | None) -> bool:
+    """Whether a table, an Iceberg object, has at snapshot `number` the rows that it had at snapshot `since`."""
+    while number != since:
+        snapshot = None if number is None else table.snapshot(number)
+        if snapshot is None or snapshot.operation() != _REPLACE:
+            return False
+        number = snapshot.parentId()
+    return True
 
 
 def exists(spark: SparkSession, name: str) -> bool:
@@ -240,7 +236,34 @@ def load(spark: SparkSession, name: str) -> Any:
     return java.org.apache.iceberg.spark.Spark3Util.loadIcebergTable(spark._jsparkSession, f"{CATALOG_NAME}.{name}")
 
 
-def _as_of(spark: SparkSession, name: str, snapshot_id: int) -> DataFrame:
+def _made_by(table: Any, build: str) -> Any:
+    """The snapshot of a build."""
+    snapshot = table.currentSnapshot()
+    while snapshot is not None and snapshot.summary().get(BUILD) != build:
+        parent = snapshot.parentId()
+        snapshot = None if parent is None else table.snapshot(parent)
+    return snapshot
+
+
+def _only(table: Any, own: Any, since: int | None) -> bool:
+    """Whether nothing but one snapshot of one's own, or none, has changed the rows."""
+    current = _number(table.currentSnapshot())
+    if own is None:
+        return same_rows(table, current, since)
+    return same_rows(table, current, own.snapshotId()) and same_rows(table, own.parentId(), since)
+
+
+def _number(snapshot: Any) -> int | None:
+    return None if snapshot is None else int(snapshot.snapshotId())
+
+
+def records_of(snapshot: Any) -> int:
+    """How many rows a snapshot, an Iceberg object, has."""
+    return int(snapshot.summary().get("total-records") or 0)
+
+
+def read_as_of(spark: SparkSession, name: str, snapshot_id: int) -> DataFrame:
+    """A table as of a snapshot."""
     return spark.read.option("versionAsOf", snapshot_id).table(f"{CATALOG_NAME}.{name}")
 
 

@@ -1,6 +1,6 @@
 """A small made-up shop, with what is hard: local midnights, a clock change, a product twice in a basket.
 
-Some baskets have lines on two days.
+Some baskets have lines on two days. An interval is a local month.
 """
 
 import datetime as dt
@@ -47,7 +47,7 @@ def purchases(seed: int = 5, baskets: int = 700) -> list[dict[str, Any]]:
             at = moment + dt.timedelta(seconds=1) if number % 20 == 10 and line % 2 else moment
             rows.append(
                 {
-                    "interval_start": begin,
+                    "interval_start": midnight(at.astimezone(ZONE).date().replace(day=1)),
                     "kafka_partition": 0,
                     "kafka_offset": len(rows),
                     "event_time": at,

@@ -7,16 +7,18 @@ from typing import Any
 import pytest
 from pyspark.sql import SparkSession
 
-from include.jobs.features import main
+from include.jobs.features import main, serving
 from include.jobs.features.compute import PROFILE
 from include.jobs.features.history import HistoryError
 from include.jobs.features.main import build
-from include.jobs.features.tables import ITEMS, FeatureTable, replace_partitions
+from include.jobs.features.serving import View
+from include.jobs.features.tables import ITEMS, TABLES, USERS, FeatureTable, OverlappingBuildError, replace_partitions
+from include.jobs.lake.connections import Connections
 from include.jobs.lake.errors import LakeError
 from include.jobs.lake.ledger import IntervalRecord
 from tests.jobs.features.shop import EVENTS_SCHEMA, PRODUCTS, ZONE, closed, frame, midnight, purchases
 
-TABLES = ("features.users", "features.items", "features.interactions", "features.preferences", "features.demand")
+NAMES = ("features.users", "features.items", "features.interactions", "features.preferences", "features.demand")
 
 
 def month(number: int) -> dt.date:
@@ -39,7 +41,7 @@ def load(spark: SparkSession, *records: IntervalRecord) -> None:
 @pytest.fixture
 def shop(spark: SparkSession) -> Iterator[SparkSession]:
     """Events of January to May, all closed, and the products; no feature tables yet."""
-    for table in (*TABLES, "features.serving"):
+    for table in (*NAMES, "features.serving"):
         spark.sql(f"DROP TABLE IF EXISTS lake.{table}")
     load(spark, *(closed(month(number), month(number + 1)) for number in range(1, 6)))
     spark.sql("CREATE NAMESPACE IF NOT EXISTS lake.reference")
@@ -63,7 +65,7 @@ def written(spark: SparkSession) -> dict[str, dict[dt.date, int]]:
         table: {
             row.partition[0]: row.last_updated_snapshot_id for row in spark.table(f"lake.{table}.partitions").collect()
         }
-        for table in TABLES
+        for table in NAMES
     }
 
 
@@ -74,14 +76,14 @@ def view(spark: SparkSession) -> dict[str, int]:
 
 def test_tables_are_made_and_making_them_anew_changes_nothing(shop: SparkSession) -> None:
     first = build(shop, [month(3), month(4)], ZONE)["tables"]
-    before = {table: content(shop, table) for table in TABLES}
+    before = {table: content(shop, table) for table in NAMES}
     assert {str(row.cutoff) for row in before["features.interactions"]} == {"2017-03-01", "2017-04-01"}
-    for table in TABLES:
+    for table in NAMES:
         assert first[table]["rows"] == len(before[table]) > 0
     built = build(shop, [month(3), month(4)], ZONE, anew=True)
     second = built["tables"]
-    assert {table: content(shop, table) for table in TABLES} == before
-    for table in TABLES:
+    assert {table: content(shop, table) for table in NAMES} == before
+    for table in NAMES:
         snapshots = shop.sql(f"SELECT snapshot_id, operation, summary FROM lake.{table}.snapshots").collect()
         assert [row.snapshot_id for row in snapshots] == [first[table]["snapshot_id"], second[table]["snapshot_id"]]
         assert snapshots[1].operation == "overwrite", "one snapshot, not a delete and an append"
@@ -94,9 +96,9 @@ def test_all_tables_are_published_as_one_view_once_all_are_written(
 ) -> None:
     first = build(shop, [month(3)], ZONE)
     published = view(shop)
-    assert published == first["sources"] | {name: first["tables"][name]["snapshot_id"] for name in TABLES}
+    assert published == first["sources"] | {name: first["tables"][name]["snapshot_id"] for name in NAMES}
     assert {"sales.transactions", "reference.products"} <= set(first["sources"])
-    before = {name: content(shop, name, published[name]) for name in TABLES}
+    before = {name: content(shop, name, published[name]) for name in NAMES}
 
     def dies_at_items(spark: SparkSession, table: FeatureTable, *given: Any) -> Any:
         if table is ITEMS:
@@ -110,13 +112,112 @@ def test_all_tables_are_published_as_one_view_once_all_are_written(
         build(shop, [month(3)], ZONE)
     assert content(shop, "features.interactions") != before["features.interactions"]
     assert view(shop) == published, "whoever reads by the view sees nothing of half a build"
-    assert {name: content(shop, name, published[name]) for name in TABLES} == before
+    assert {name: content(shop, name, published[name]) for name in NAMES} == before
 
     monkeypatch.undo()
     second = build(shop, [month(3)], ZONE)
     snapshots = shop.sql("SELECT snapshot_id FROM lake.features.serving.snapshots ORDER BY committed_at").collect()
     assert [row.snapshot_id for row in snapshots] == [first["view"], second["view"]]
-    assert all(number != published[name] for name, number in view(shop).items() if name in TABLES)
+    assert all(number != published[name] for name, number in view(shop).items() if name in NAMES)
+
+
+def sold(shop: SparkSession, day: dt.date) -> None:
+    """A late event, at noon."""
+    moment = midnight(day) + dt.timedelta(hours=12)
+    moments = {"transaction_timestamp": moment, "event_time": moment, "interval_start": midnight(day.replace(day=1))}
+    late = purchases()[0] | moments | {"basket_id": 9000 + day.month}
+    frame(shop, [late]).writeTo("lake.sales.transactions").append()
+
+
+def as_when_all_is_made_anew(shop: SparkSession, cutoffs: list[dt.date]) -> None:
+    """What is published is what making everything anew gives."""
+    published = view(shop)
+    found = {name: content(shop, name, published[name]) for name in NAMES}
+    build(shop, cutoffs, ZONE, anew=True)
+    assert {name: content(shop, name) for name in NAMES} == found
+
+
+@pytest.mark.parametrize("at", [TABLES[0], TABLES[-1]], ids=lambda table: table.name)
+def test_of_two_builds_that_overlap_one_is_published_and_they_never_mix(
+    shop: SparkSession, monkeypatch: pytest.MonkeyPatch, at: FeatureTable
+) -> None:
+    """The other one begins and ends while this one is about to write one of the tables, and sees a later event."""
+    cutoffs = [month(3), month(4)]
+    build(shop, [month(3)], ZONE)
+    sold(shop, dt.date(2017, 2, 10))
+    others: list[dict[str, Any]] = []
+
+    def overtaken(spark: SparkSession, table: FeatureTable, *given: Any) -> Any:
+        if table is at and not others:
+            others.append({})
+            sold(shop, dt.date(2017, 2, 11))
+            others.append(build(shop, cutoffs, ZONE))
+        return replace_partitions(spark, table, *given)
+
+    monkeypatch.setattr(main, "replace_partitions", overtaken)
+    with pytest.raises(OverlappingBuildError, match="nothing is published"):
+        build(shop, [month(3)], ZONE)
+    monkeypatch.undo()
+    assert serving.published(shop).snapshot_id == others[-1]["view"]
+    found = {name: content(shop, name, number) for name, number in view(shop).items() if name in NAMES}
+    build(shop, cutoffs, ZONE)
+    assert {name: content(shop, name) for name in NAMES} == found, "the next build mends the tables"
+    as_when_all_is_made_anew(shop, cutoffs)
+
+
+def test_an_erasure_in_the_midst_of_a_build_is_not_undone(shop: SparkSession, monkeypatch: pytest.MonkeyPatch) -> None:
+    build(shop, [month(3)], ZONE)
+    sold(shop, dt.date(2017, 2, 10))
+
+    def erased_meanwhile(spark: SparkSession, table: FeatureTable, *given: Any) -> Any:
+        if table is USERS:
+            shop.sql("DELETE FROM lake.features.users WHERE household_id = 2")
+        return replace_partitions(spark, table, *given)
+
+    monkeypatch.setattr(main, "replace_partitions", erased_meanwhile)
+    with pytest.raises(OverlappingBuildError, match=r"features\.users was changed"):
+        build(shop, [month(3)], ZONE)
+    monkeypatch.undo()
+    shop.sql("DELETE FROM lake.sales.transactions WHERE household_id = 2")
+    build(shop, [month(3)], ZONE)
+    assert 2 not in {row.household_id for row in content(shop, "features.users", view(shop)["features.users"])}
+
+
+def test_a_view_is_replaced_only_by_a_build_that_began_with_it(shop: SparkSession) -> None:
+    build(shop, [month(3)], ZONE)
+    base = serving.published(shop)
+    second = build(shop, [month(4)], ZONE)
+    for began_with in (base, View({}, {}, {})):
+        with pytest.raises(OverlappingBuildError, match=r"features\.serving was changed"):
+            serving.publish(shop, View({"features.users": 1}, {}, {}), began_with, {})
+    with pytest.raises(OverlappingBuildError):
+        serving.publish(shop, base, base, {})
+    assert serving.published(shop).snapshot_id == second["view"]
+
+
+def test_of_the_events_only_what_has_changed_and_what_is_due_is_read(
+    shop: SparkSession, connections: Connections
+) -> None:
+    """All other files are gone, and nobody misses them."""
+    assert build(shop, [month(3)], ZONE)["intervals_read"] == 5
+    sold(shop, dt.date(2017, 5, 10))
+    shop.catalog.clearCache()
+    listed = shop.sql(
+        "SELECT unix_micros(partition.interval_start) AS start, file_path FROM lake.sales.transactions.files"
+    )
+    may = int(midnight(month(5)).timestamp() * 1_000_000)
+    gone = [row.file_path for row in listed.collect() if row.start < may]
+    assert len(gone) == 4
+    for path in gone:
+        connections.filesystem().delete_file(path.removeprefix("s3://"))
+    built = build(shop, [month(3)], ZONE)
+    assert built["intervals_read"] == 1
+    assert {name: table["partitions"] for name, table in built["tables"].items() if table["partitions"]} == {
+        "features.demand": ["2017-05-01"]
+    }
+    assert build(shop, [month(3)], ZONE)["intervals_read"] == 0
+    with pytest.raises(Exception, match=r"(?i)no ?such ?key|not ?found|does not exist"):
+        build(shop, [month(3)], ZONE, anew=True)
 
 
 def test_other_cutoffs_stay_as_they_are(shop: SparkSession) -> None:
@@ -166,15 +267,10 @@ def test_a_run_makes_only_what_a_change_touches(shop: SparkSession) -> None:
         after = written(shop)
         return {
             table: {day.month for day, snapshot in after[table].items() if before[table].get(day) != snapshot}
-            for table in TABLES
+            for table in NAMES
         }
 
-    def sold(day: dt.date) -> Callable[[], None]:
-        moment = midnight(day) + dt.timedelta(hours=12)
-        late = purchases()[0] | {"transaction_timestamp": moment, "event_time": moment, "basket_id": 9000 + day.month}
-        return lambda: frame(shop, [late]).writeTo("lake.sales.transactions").append()
-
-    nothing: dict[str, set[int]] = {table: set() for table in TABLES}
+    nothing: dict[str, set[int]] = {table: set() for table in NAMES}
     all_cutoffs = {"users": {3, 4, 6}, "items": {3, 4, 6}, "interactions": {3, 4, 6}, "preferences": {3, 4, 6}}
 
     def only(**tables: set[int]) -> dict[str, set[int]]:
@@ -190,10 +286,12 @@ def test_a_run_makes_only_what_a_change_touches(shop: SparkSession) -> None:
 
     assert touched(same_again) == nothing
     # A late event: what comes after its day, the label of its month, and the demand of its month.
-    assert touched(sold(dt.date(2017, 2, 10))) == only(**all_cutoffs, demand={2})
+    assert touched(lambda: sold(shop, dt.date(2017, 2, 10))) == only(**all_cutoffs, demand={2})
     later = {"users": {6}, "items": {6}, "preferences": {6}}
-    assert touched(sold(dt.date(2017, 4, 10))) == only(**later, interactions={4, 6}, demand={4})
-    assert touched(sold(dt.date(2017, 6, 10))) == nothing, "it is in no complete month, and after every cutoff"
+    assert touched(lambda: sold(shop, dt.date(2017, 4, 10))) == only(**later, interactions={4, 6}, demand={4})
+    assert touched(lambda: sold(shop, dt.date(2017, 6, 10))) == nothing, (
+        "it is in no complete month, and after every cutoff"
+    )
 
     # Reference data: what is joined with it.
     def told() -> None:
@@ -205,9 +303,9 @@ def test_a_run_makes_only_what_a_change_touches(shop: SparkSession) -> None:
     # An erasure has changed the rows themselves.
     assert touched(lambda: shop.sql("DELETE FROM lake.features.users WHERE household_id = 2")) == only(users={3, 4, 6})
 
-    incremental = {table: content(shop, table) for table in TABLES}
+    incremental = {table: content(shop, table) for table in NAMES}
     build(shop, cutoffs, ZONE, anew=True)
-    assert {table: content(shop, table) for table in TABLES} == incremental
+    assert {table: content(shop, table) for table in NAMES} == incremental
 
 
 def test_a_month_that_is_complete_now_brings_its_labels_and_the_next_cutoff(shop: SparkSession) -> None:
@@ -220,7 +318,7 @@ def test_a_month_that_is_complete_now_brings_its_labels_and_the_next_cutoff(shop
     made = {
         table: {day for day in days if before[table].get(day) != days[day]} for table, days in written(shop).items()
     }
-    assert made == {name: {month(5)} for name in TABLES} | {
+    assert made == {name: {month(5)} for name in NAMES} | {
         "features.interactions": {month(4), month(5)},
         "features.demand": {month(4)},
     }
