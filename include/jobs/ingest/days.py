@@ -71,9 +71,11 @@ def validate_each(intervals: Sequence[Interval], validate: Callable[[Interval], 
         "success": all(result["success"] for result in results),
         "published": all(result["published"] for result in results),
         **{name: sum(result[name] for result in results) for name in ("evaluated", "rows", "judged_rows")},
-        **{
-            name: [item for result in results for item in result[name]] for name in ("failed_expectations", "data_docs")
-        },
+        "failed_expectations": [item for result in results for item in result["failed_expectations"]],
+        # First the pages that somebody should look at.
+        "data_docs": [
+            page for result in sorted(results, key=lambda result: result["success"]) for page in result["data_docs"]
+        ],
         "interval_start": results[0]["interval_start"],
         "seconds": round(sum(result["seconds"] for result in results), 3),
         "intervals": len(results),

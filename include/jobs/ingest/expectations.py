@@ -96,6 +96,13 @@ class Suite:
             found.update(kwargs.get("column_list", ()), (kwargs[key] for key in _NAMING_COLUMNS if key in kwargs))
         return sorted(found - {referring(reference) for reference in self.references})
 
+    @property
+    def unique(self) -> list[list[str]]:
+        """The columns, or several together, that are expected to be unique."""
+        named = {"expect_column_values_to_be_unique": "column", "expect_compound_columns_to_be_unique": "column_list"}
+        found = [item["kwargs"][named[item["type"]]] for item in self.expectations if item["type"] in named]
+        return [[columns] if isinstance(columns, str) else list(columns) for columns in found]
+
     def judge(self, rows: "pd.DataFrame", values: Mapping[str, Any]) -> Judgement:
         """Judge rows; `values` fill the suite's `$name`s.
 

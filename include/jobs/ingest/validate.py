@@ -9,8 +9,6 @@ import time
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
-import pyarrow.compute as pc
 from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.table import Table
 from pyiceberg.table.refs import MAIN_BRANCH
@@ -24,10 +22,10 @@ from include.jobs.ingest.publish import (
     quarantine_branch,
     staged_record,
 )
+from include.jobs.ingest.sample import sample
 from include.jobs.lake import lineage
 from include.jobs.lake.catalog import load_table
 from include.jobs.lake.commits import STAGING, scan_interval
-from include.jobs.lake.errors import JobError
 from include.jobs.lake.ledger import Interval, IntervalRecord, Ledger, iso
 from include.jobs.lake.tables import EventTables
 
@@ -35,14 +33,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 log = logging.getLogger(__name__)
-
-_SEED = 7
-_HASH = 2_654_435_761
-_SCALE = 2**32
-
-
-class ExpectationsFailedError(JobError):
-    """The interval is not what it should be."""
 
 
 def validate(catalog: SqlCatalog, tables: EventTables, interval: Interval, suite: Suite) -> dict[str, Any]:
@@ -93,12 +83,10 @@ def validate(catalog: SqlCatalog, tables: EventTables, interval: Interval, suite
     }
     outputs = []
     if staged is not None and not failed:
-        snapshot_id = publish(catalog, tables, staged)
-        result["snapshot_id"] = snapshot_id
-        outputs = [lineage.table(tables.events.identifier, snapshot_id, record.counts.accepted)]
-    looked_at = events.snapshot_by_name(branch)
-    read = lineage.table(tables.events.identifier, looked_at and looked_at.snapshot_id, record.counts.accepted)
-    result |= lineage.datasets([read], outputs)
+        published = publish(catalog, tables, staged)
+        result["snapshot_id"] = published.events
+        outputs = published.datasets(tables, record.counts)
+    result |= lineage.datasets([lineage.as_of_now(events, record.counts.accepted, branch)], outputs)
     return result | {"seconds": round(time.monotonic() - begun, 3)}
 
 
@@ -119,19 +107,21 @@ def _keep(catalog: SqlCatalog, events: Table, interval: Interval, page: str) -> 
     return [address]
 
 
-def explain(result: dict[str, Any]) -> ExpectationsFailedError:
-    """The error for a result without success: one line an expectation."""
+def explain(result: dict[str, Any]) -> str:
+    """What a person reads of a result without success, one line an expectation; empty for one with success."""
+    if result["success"]:
+        return ""
     lines = [
         f"  {entry['interval']}: {entry['expectation']} of {entry['column'] or 'the table'}: expected "
         f"{entry['expected']}, found {entry['observed']}"
         for entry in result["failed_expectations"]
     ]
     refused = sorted({entry["interval"] for entry in result["failed_expectations"]})
-    return ExpectationsFailedError(
+    return (
         f"{len(lines)} of {result['evaluated']} expectations on {result['table']} fail:\n" + "\n".join(lines) + "\n"
         f"Refused: {', '.join(refused)}. What was not published before stays invisible. Look at the producer of these "
-        "days, and at the pages that the result names in data_docs. When the data is right and the bounds are not, "
-        "change the suite in include/contracts and run this again; when the data was mended, run the "
+        "days, and at the pages of Data Docs that the result names first in data_docs. When the data is right and the "
+        "bounds are not, change the suite in include/contracts and run this again; when the data was mended, run the "
         "ingest again"
     )
 
@@ -141,17 +131,16 @@ def _name(table: Table) -> str:
 
 
 def _rows(events: Table, branch: str, record: IntervalRecord, suite: Suite) -> "pd.DataFrame":
-    """The columns that the suite looks at: all rows, or a seeded sample of them, the same in every run."""
+    """The columns that the suite looks at: all rows, or of many a sample, with what that would miss."""
     fields = tuple(dict.fromkeys([*suite.columns, "kafka_partition", "kafka_offset"]))
-    fraction = min(1.0, suite.sample_rows / record.counts.accepted)
     scan = scan_interval(events, record.interval.start, branch, fields)
     if scan is None:
         raise IntervalNotStagedError(f"table {_name(events)} has no branch {branch}: run the ingest again")
-    if fraction == 1.0:
+    rows, wanted = record.counts.accepted, suite.sample_rows
+    if rows <= wanted:
         return scan.to_arrow().to_pandas()
-    log.info("judging a sample of about %d of %d rows", suite.sample_rows, record.counts.accepted)
-    kept = [batch.filter(_sampled(batch, fraction)) for batch in scan.to_arrow_batch_reader()]
-    return pa.Table.from_batches(kept).to_pandas()
+    log.info("judging a sample of about %d of %d rows", wanted, rows)
+    return sample(scan.to_arrow_batch_reader, suite.unique, rows, wanted).to_pandas()
 
 
 @cache
@@ -159,10 +148,3 @@ def _known(catalog: SqlCatalog, reference: Reference) -> "pd.Series[Any]":
     """All values that a reference may have; read once, however many days a process judges."""
     scan = load_table(catalog, reference.table).scan(selected_fields=(reference.column,))
     return scan.to_arrow()[reference.column].to_pandas()
-
-
-def _sampled(batch: pa.RecordBatch, fraction: float) -> pa.Array:
-    """A multiplicative hash of a record's place in Kafka decides, so that the choice needs no state."""
-    place = pc.add(pc.multiply(batch["kafka_offset"], 64), batch["kafka_partition"].cast(pa.int64()))
-    mixed = pc.bit_wise_and(pc.multiply(pc.bit_wise_and(pc.add(place, _SEED), _SCALE - 1), _HASH // 2), _SCALE - 1)
-    return pc.less(mixed, int(fraction * _SCALE))

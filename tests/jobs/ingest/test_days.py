@@ -73,7 +73,7 @@ def test_every_day_is_judged_published_and_replaced_for_itself(
 
     verdict = validate_days(catalog, days)
     assert (verdict["success"], verdict["rows"], verdict["intervals"], len(verdict["data_docs"])) == (False, 69, 3, 3)
-    assert "Refused: [2017-01-01T00:00:00Z, 2017-01-02T00:00:00Z)." in str(explain(verdict))
+    assert "Refused: [2017-01-01T00:00:00Z, 2017-01-02T00:00:00Z)." in explain(verdict)
     table = catalog.load_table(EVENTS)
     ledger = Ledger.from_properties(table.properties)
     assert [(one.interval, one.counts.read) for one in ledger] == [(days[1], 21), (days[2], 1)]

@@ -57,7 +57,8 @@ def test_a_sound_interval_passes_and_an_unsound_one_says_why(
         page = events.io.new_input(result["data_docs"][0]).open().read().decode()
         assert "expect_column_mean_to_be_between" in page or "mean must be" in page
         assert verdict in page
-    text = str(explain(unsound))
+    assert explain(sound) == ""
+    text = explain(unsound)
     assert "What was not published before stays invisible" in text
     assert "[2017-01-01T10:00:00Z, 2017-01-01T20:00:00Z)" in text
     (line,) = [line for line in text.splitlines() if "expect_column_mean_to_be_between of sales_value" in line]
@@ -69,6 +70,10 @@ def test_a_sound_interval_passes_and_an_unsound_one_says_why(
     assert sampled["success"]
     assert 10 < sampled["judged_rows"] < 120
     assert sampled["judged_rows"] == again["judged_rows"]
+
+    again = validate(catalog, SALES, Interval(at(10), at(20)), Suite("s", 1, SUITE.expectations))
+    failed = {(entry["expectation"], str(entry["column"])) for entry in again["failed_expectations"]}
+    assert ("expect_column_values_to_be_unique", "event_id") in failed, "no sample is blind to a repetition"
 
     replace_interval(catalog, EVENTS, WANTED.start, [], branch=MAIN_BRANCH, summary={})
     with pytest.raises(LedgerMismatchError, match=r"sales\.transactions holds 0 rows on branch main, .* records 200"):
