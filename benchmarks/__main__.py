@@ -90,7 +90,7 @@ def _overhead(bench: Bench) -> Figures:
 
 def _ingest(bench: Bench) -> Figures:
     _produce(bench)
-    return ingest.measure(bench.settings, bench.cluster, bench.sizes)
+    return ingest.measure(bench.platform, bench.cluster, bench.sizes)
 
 
 def _backfill(bench: Bench) -> Figures:

@@ -11,11 +11,10 @@ import time
 from zoneinfo import ZoneInfo
 
 from benchmarks import airflows
-from benchmarks.ingest import SOURCE
+from benchmarks.ingest import SOURCE, drop_tables
 from include.config.pipeline import IngestTopic
 from include.demo.airflow_api import FINISHED, AirflowApi, DagRun
 from include.demo.cluster import Cluster
-from include.stack.job import run_job
 from include.stack.service import Platform
 
 NAME = "bench"
@@ -41,13 +40,13 @@ def measure(platform: Platform, cluster: Cluster) -> dict[str, float]:
     # Expectations refer to it.
     cluster.start(POD, "ingest", ["reference"])
     cluster.result(POD)
-    _drop(platform)
+    drop_tables(platform, BACKFILLED, ALONE)
     try:
         alone = _alone(platform, cluster)
         through_airflow, accepted = _backfill(platform)
     finally:
         cluster.delete(POD)
-        _drop(platform)
+        drop_tables(platform, BACKFILLED, ALONE)
     if (alone["intervals"], alone["accepted"]) != (DAYS, accepted):
         raise RuntimeError(
             f"one process took {alone['accepted']} events in {alone['intervals']} days, the backfill {accepted}"
@@ -106,8 +105,3 @@ def _topic(platform: Platform) -> IngestTopic:
 
 def _midnight(platform: Platform, day: dt.date) -> dt.datetime:
     return dt.datetime.combine(day, dt.time(), ZoneInfo(platform.settings.ingest.timezone)).astimezone(dt.UTC)
-
-
-def _drop(platform: Platform) -> None:
-    if run_job(platform, "ingest", ["-m", "benchmarks.tables", BACKFILLED, ALONE]):
-        raise RuntimeError("the benchmark's tables cannot be removed")

@@ -2,7 +2,7 @@
 
 Each engine reads the same Parquet files and writes the same five tables as Parquet. Runs in the environment of its
 engine. Prints one line of JSON: `{"seconds": …}`, from the first read to the last file, the process's start left out.
-`compare` holds what Spark has made against what DuckDB has, value by value, and fails where they differ.
+`compare` holds what other engines have made against what DuckDB has, value by value, and fails where they differ.
 """
 
 import argparse
@@ -76,7 +76,8 @@ def polars_features(folder: Path, output: Path) -> None:
     from benchmarks.polars_features import features
 
     for name, frame in features(folder, CUTOFFS).items():
-        frame.sink_parquet(output / f"{name}.parquet")
+        # In a folder, as Spark writes it.
+        frame.sink_parquet(output / f"{name}.parquet" / "0.parquet", mkdir=True)
 
 
 def spark_features(folder: Path, output: Path) -> None:
@@ -106,14 +107,14 @@ def spark_features(folder: Path, output: Path) -> None:
     spark.stop()
 
 
-def compare(folder: Path) -> dict[str, dict[str, int]]:
-    """Values that differ between what Spark and DuckDB have made, by table and column; empty where they agree."""
+def compare(folder: Path, engine: str) -> dict[str, dict[str, int]]:
+    """Values that differ between what an engine and DuckDB have made, by table and column; empty where they agree."""
     import duckdb
 
     from tests.jobs.features.duck import differences
 
     database = duckdb.connect(str(folder / "duckdb" / "work.db"), True, {"memory_limit": DUCKDB_MEMORY})
-    found = {name: differences(database, name, folder / "spark" / f"{name}.parquet") for name in TABLES}
+    found = {name: differences(database, name, folder / engine / f"{name}.parquet") for name in TABLES}
     return {name: counts for name, counts in found.items() if counts}
 
 
@@ -126,13 +127,14 @@ def main() -> None:
     parser.add_argument("engine", choices=["data", *ENGINES, "compare"])
     parser.add_argument("folder", type=Path, help="of the data")
     parser.add_argument("--scale", type=int, default=1, help="for data: how many times the year")
+    parser.add_argument("--with", dest="other", choices=sorted(ENGINES), help="for compare: whose tables")
     arguments = parser.parse_args()
     began = time.monotonic()
     if arguments.engine == "data":
         data(arguments.folder, arguments.scale)
     elif arguments.engine == "compare":
-        if found := compare(arguments.folder):
-            sys.exit(f"values of Spark and DuckDB differ: {found}")
+        if found := compare(arguments.folder, arguments.other):
+            sys.exit(f"values of {arguments.other} and DuckDB differ: {found}")
     else:
         output = arguments.folder / arguments.engine
         output.mkdir()

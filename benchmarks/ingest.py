@@ -19,6 +19,8 @@ from confluent_kafka.cimpl import NewTopic
 from benchmarks import sinks
 from include.config import Settings
 from include.demo.cluster import Cluster
+from include.stack.job import run_job
+from include.stack.service import Platform
 
 #: The year's events, without the broken records that a demonstration adds.
 SOURCE = "bench.events"
@@ -64,7 +66,7 @@ def bare_consumer(
     return read / seconds
 
 
-def measure(settings: Settings, cluster: Cluster, sizes: Sequence[int] = SIZES) -> dict[str, float]:
+def measure(platform: Platform, cluster: Cluster, sizes: Sequence[int] = SIZES) -> dict[str, float]:
     """Median records a second of the ingest and of bare consumers over one interval, in turn, and their ratios.
 
     The topic `SOURCE` must hold the year's events. `ratio` is to a consumer with librdkafka's defaults,
@@ -74,6 +76,7 @@ def measure(settings: Settings, cluster: Cluster, sizes: Sequence[int] = SIZES) 
 
     :param sizes: of the intervals, in millions of events.
     """
+    settings = platform.settings
     admin = AdminClient({"bootstrap.servers": settings.reach.kafka_bootstrap_servers})
     figures: dict[str, float] = {}
     try:
@@ -84,12 +87,19 @@ def measure(settings: Settings, cluster: Cluster, sizes: Sequence[int] = SIZES) 
         figures["provider_operator_rows_per_s"] = provider
         figures["times_provider_operator"] = figures[f"rows_per_s_{sizes[0]}m"] / provider
     finally:
-        for hour in range(len(sizes)):
-            cluster.start(POD, "ingest", ["discard", *_arguments(hour)])
-            cluster.end(POD)
         cluster.delete(POD)
         admin.delete_topics([TOPIC])[TOPIC].result()
+        drop_tables(platform, TOPIC)
     return figures
+
+
+def drop_tables(platform: Platform, *names: str) -> None:
+    """Remove tables of events with their quarantine and every file of them.
+
+    :raises RuntimeError: they cannot be removed.
+    """
+    if run_job(platform, "ingest", ["-m", "benchmarks.tables", *names]):
+        raise RuntimeError(f"the benchmark's tables {', '.join(names)} cannot be removed")
 
 
 def _one(settings: Settings, cluster: Cluster, hour: int, size: int) -> Iterator[tuple[str, float]]:

@@ -53,9 +53,9 @@ def _aged(rows: pl.LazyFrame, wanted: pl.LazyFrame) -> pl.LazyFrame:
 
 
 def _seen(bought: pl.LazyFrame, wanted: pl.LazyFrame) -> pl.LazyFrame:
-    lines = bought.group_by("household_id", "product_id", "basket_id").agg(
+    # A basket may have lines on two days: what is of another day may be of the future.
+    lines = bought.group_by("household_id", "product_id", "basket_id", "day").agg(
         pl.col("department").first(),
-        pl.col("day").min(),
         pl.col("quantity", "cents", "discount").sum(),
         pl.col("promoted").max(),
     )
@@ -98,7 +98,7 @@ def _pairs(seen: pl.LazyFrame, bought: pl.LazyFrame, wanted: pl.LazyFrame) -> pl
 
 
 def _users(bought: pl.LazyFrame, pairs: pl.LazyFrame, wanted: pl.LazyFrame) -> pl.LazyFrame:
-    baskets = bought.group_by("household_id", "basket_id").agg(pl.col("day").min(), pl.col("cents", "discount").sum())
+    baskets = bought.group_by("household_id", "basket_id", "day").agg(pl.col("cents", "discount").sum())
     of_baskets = (
         _aged(baskets, wanted)
         .group_by("cutoff", "household_id")

@@ -10,7 +10,7 @@ from include.jobs.lake.connections import Connections
 
 
 def main() -> None:
-    """Remove them."""
+    """Remove those of the command line."""
     connections = Connections.from_environment()
     catalog, files = open_catalog(connections), connections.filesystem()
     for name in (name for table in sys.argv[1:] for name in (table, f"{table}_quarantine")):
