@@ -8,6 +8,7 @@ from podium.assets import events_of
 from podium.dag_defaults import Tag, default_args
 from podium.operators.announce import AnnounceIntervalOperator
 from podium.operators.pod import PodiumPodOperator
+from podium.operators.validate import ValidateIntervalOperator
 from podium.platform import settings
 from podium.templates import MACROS
 from podium.timetables import each_interval
@@ -17,7 +18,8 @@ DOC = """
 Reads one interval of the topic `{topic.topic}` exactly: every offset falls in exactly one interval, a re-run replaces
 its interval. Each record is checked against the contract `include/contracts/{topic.contract}.yaml`; what breaks it goes
 to `{topic.table}_quarantine` with the reason, the rest to `{topic.table}`, both on the branch `staging`, which no
-reader sees. Great Expectations judges the interval there as a whole; `validate` then publishes it, in one commit. What
+reader sees. Great Expectations judges the interval there as a whole, a very large one by a sample that has all its
+extremes and repetitions; `validate` then publishes it, in one commit. What
 it refuses stays staged: its offsets are kept for it, the intervals after it go on. Records of households that were
 erased (`erase_household`) are left out and counted as `erased`.
 
@@ -42,7 +44,7 @@ Its runs announce nothing one by one; the last to succeed announces them all, an
 | task | means | do |
 | --- | --- | --- |
 | `ingest` | Kafka, the schema registry, the lake or the catalog is out of reach; or too many records break the contract, or a schema by which they are written does; or retention has dropped part of the interval | read the reason in the task's last lines; mend it; clear the task. Nothing is visible before `validate` |
-| `validate` | the interval as a whole looks wrong, and is not published: the failed expectations are listed, the page of Data Docs is `data_docs` in the task's result | look at `SELECT * FROM {topic.table} VERSION AS OF 'staging'`; if the source is at fault, have it corrected and clear `ingest`; if the expectation is, correct the suite in the contract and clear `validate`. To give the interval up: `python -m include.jobs.ingest discard --contract {topic.contract} --table {topic.table} --start … --end …` in a pod of the image |
+| `validate` | the interval as a whole looks wrong, and is not published: the failed expectations are listed, "Data Docs" on the task's page leads to the page about it (addresses of all: `data_docs` of the result) | look at `SELECT * FROM {topic.table} VERSION AS OF 'staging'`; if the source is at fault, have it corrected and clear `ingest`; if the expectation is, correct the suite in the contract and clear `validate`. To give the interval up: `python -m include.jobs.ingest discard --contract {topic.contract} --table {topic.table} --start … --end …` in a pod of the image |
 | `announce` | Airflow's API was out of reach | clear the task. Skipped is no failure: another run of the backfill announces, its log says which |
 """
 
@@ -87,17 +89,12 @@ for name, topic in settings().ingest.topics.items():
             cpu=str(topic.processes),
             memory=f"{512 * (1 + topic.processes)}Mi",
         )
-        validate = PodiumPodOperator(
-            task_id="validate",
-            image="ingest",
-            arguments=["python", "-m", "include.jobs.ingest", "validate", *interval],
-            cpu="1",
-            memory="2Gi",
-        )
+        validate = ValidateIntervalOperator(task_id="validate", interval=interval)
         announce = AnnounceIntervalOperator(
             task_id="announce",
             asset=events_of(topic.table),
             counted_by="ingest",
+            published_by="validate",
             partitions=topic.asset_partitions,
         )
 

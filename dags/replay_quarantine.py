@@ -5,6 +5,7 @@ import datetime as dt
 from airflow.sdk import DAG, Param
 from podium.dag_defaults import Tag, default_args
 from podium.operators.pod import PodiumPodOperator
+from podium.operators.validate import ValidateIntervalOperator
 from podium.platform import settings
 from podium.templates import MACROS
 
@@ -35,7 +36,7 @@ None: one run for each interval that has something to put back.
 | task | means | do |
 | --- | --- | --- |
 | `replay` | the interval is not closed, or is staged and waits to be judged; or the file of mended records cannot be read | read the reason in the task's last lines; mend it; clear the task. `unknown` in its result lists mended records that are not in quarantine (any more) |
-| `validate` | the interval as a whole looks wrong with what was put back, and stays as it was | see the pages in `data_docs` of the result; correct the file and run `python -m include.jobs.ingest discard --contract … --table … --start … --end …` in a pod of the image, then trigger again; or correct the suite and clear the task |
+| `validate` | the interval as a whole looks wrong with what was put back, and stays as it was | see "Data Docs" on the task's page; correct the file and run `python -m include.jobs.ingest discard --contract … --table … --start … --end …` in a pod of the image, then trigger again; or correct the suite and clear the task |
 """
 
 with DAG(
@@ -77,12 +78,6 @@ with DAG(
         cpu="1",
         memory="1Gi",
     )
-    validate = PodiumPodOperator(
-        task_id="validate",
-        image="ingest",
-        arguments=["python", "-m", "include.jobs.ingest", "validate", *interval],
-        cpu="1",
-        memory="2Gi",
-    )
+    validate = ValidateIntervalOperator(task_id="validate", interval=interval)
 
     replay >> validate

@@ -94,10 +94,18 @@ class Notifications(Section):
 
 
 class Links(Section):
-    """Where a task's page leads; addresses with the places {namespace} and {name} (of the object in the cluster)."""
+    """Where a task's page leads.
+
+    Addresses of `pod_logs` and `spark_ui` have the places {namespace} and {name} (of the object in the cluster).
+    """
 
     pod_logs: str | None = None
     spark_ui: str | None = None
+    data_docs: str | None = Field(
+        default=None,
+        description="where pages of the lake's bucket can be read, with the places {bucket} and {key}; none: an "
+        "address that the bucket signs for a week",
+    )
 
     @field_validator("pod_logs", "spark_ui")
     @classmethod
@@ -106,4 +114,13 @@ class Links(Section):
             (value or "").format(namespace="", name="")
         except (KeyError, IndexError, ValueError) as error:
             raise ValueError(f"{value!r} has a place that is neither {{namespace}} nor {{name}}") from error
+        return value
+
+    @field_validator("data_docs")
+    @classmethod
+    def _known_places_of_pages(cls, value: str | None) -> str | None:
+        try:
+            (value or "").format(bucket="", key="")
+        except (KeyError, IndexError, ValueError) as error:
+            raise ValueError(f"{value!r} has a place that is neither {{bucket}} nor {{key}}") from error
         return value

@@ -57,6 +57,10 @@ class GateRefusedError(PodiumError, AirflowFailException):
         )
 
 
+class IntervalRefusedError(PodiumError, AirflowFailException):
+    """An ingested interval is not what it should be. Trying again changes nothing, so it is not retried."""
+
+
 class MetricsUnavailableError(PodiumError):
     """The source of the rollout's metrics cannot be read."""
 

@@ -1,10 +1,12 @@
 """Links from a task to what it ran: shown on the task's page once it has ended."""
 
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from airflow.sdk import BaseOperatorLink
 
 from podium.identity import Identity
+from podium.listeners import bucket
 from podium.platform import settings
 
 if TYPE_CHECKING:
@@ -50,6 +52,27 @@ class InferenceServiceLink(BaseOperatorLink):
     def get_link(self, operator: "BaseOperator", *, ti_key: Any) -> str:
         """The address; empty when the task has no result."""
         return str((_result(ti_key) or {}).get("url") or "")
+
+
+class DataDocsLink(BaseOperatorLink):
+    """The page of Data Docs that the task's result names first.
+
+    By `links.data_docs` of the settings; else an address that the lake's bucket has signed, which opens the page for a
+    week to whoever may see the task.
+    """
+
+    name = "Data Docs"
+
+    def get_link(self, operator: "BaseOperator", *, ti_key: Any) -> str:
+        """The address; empty when nothing was judged."""
+        pages = (_result(ti_key) or {}).get("data_docs") or [""]
+        if not pages[0]:
+            return ""
+        place = urlsplit(pages[0])
+        template = settings().links.data_docs
+        if template:
+            return template.format(bucket=place.netloc, key=place.path.lstrip("/"))
+        return bucket.signed(pages[0], settings())
 
 
 def _filled(template: str | None, operator: "BaseOperator", ti: Any) -> str:

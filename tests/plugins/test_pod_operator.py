@@ -10,7 +10,14 @@ from typing import Any
 
 import pytest
 from airflow.sdk.exceptions import TaskDeferred
-from podium.errors import GateRefusedError, NodePoolTooSmallError, UnknownImageError, WorkFailedError, WorkTimeoutError
+from podium.errors import (
+    GateRefusedError,
+    IntervalRefusedError,
+    NodePoolTooSmallError,
+    UnknownImageError,
+    WorkFailedError,
+    WorkTimeoutError,
+)
 from podium.hooks.pods import Pods
 from podium.identity import Identity
 
@@ -325,3 +332,19 @@ def test_gate_lets_a_good_candidate_through_and_names_the_reasons_of_a_refusal(p
     with pytest.raises(GateRefusedError, match=r"Version 7.*\n.*below popularity"):
         run(lambda: gate(bad), ti)
     assert ti.xcom["return_value"] == json.loads(json.dumps(bad))
+
+
+def test_a_refused_interval_fails_with_the_reasons_and_leaves_its_pages(platform: Platform, name: str) -> None:
+    from podium.operators.validate import ValidateIntervalOperator
+
+    def validate(result: dict[str, Any]) -> Any:
+        script = leave(repr(result))
+        return ValidateIntervalOperator(task_id="validate", interval=[], arguments=["python", "-c", script])
+
+    sound = {"success": True, "explanation": "", "data_docs": ["s3://lake/a.html"]}
+    assert run(lambda: validate(sound), Ti("validate", run_id=f"{name}-sound")) == sound
+    refused = sound | {"success": False, "explanation": "1 of 9 expectations on t fail:"}
+    ti = Ti("validate", run_id=f"{name}-refused")
+    with pytest.raises(IntervalRefusedError, match="1 of 9 expectations on t fail"):
+        run(lambda: validate(refused), ti)
+    assert ti.xcom["return_value"] == refused

@@ -74,7 +74,9 @@ def main() -> None:
     preflight.add_argument("--reprocess", choices=("true", "false"), default="true", help="run closed ones again")
     commands.add_parser("reference", help="write products and households")
     commands.add_parser(
-        "validate", parents=[bounds, unit], help="judge a staged interval, and publish it when it is sound"
+        "validate",
+        parents=[bounds, unit],
+        help="judge a staged interval, and publish it when it is sound; `success` tells",
     )
     commands.add_parser("discard", parents=[bounds], help="give up a staged interval")
     replay = commands.add_parser("replay", parents=[bounds, by, values], help="stage what keeps the contract now")
@@ -204,9 +206,10 @@ def _validate(arguments: argparse.Namespace) -> None:
     intervals, (contract, tables) = _intervals(arguments), _contract(arguments)
     catalog, suite = open_catalog(), Suite.of(contract)
     result = validate_each(intervals, lambda interval: validate(catalog, tables, interval, suite))
-    write_result(result | {"process_seconds": round(time.monotonic() - _BEGUN, 3)})
-    if not result["success"]:
-        raise explain(result)
+    # A verdict is a result, whatever it is: who has asked for it decides what follows.
+    if text := explain(result):
+        print(text, file=sys.stderr)
+    write_result(result | {"explanation": text, "process_seconds": round(time.monotonic() - _BEGUN, 3)})
 
 
 def _discard(arguments: argparse.Namespace) -> None:

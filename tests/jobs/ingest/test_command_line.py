@@ -66,12 +66,14 @@ def test_an_interval_is_ingested_and_judged(
 
     assert call("reference", **platform).returncode == 0
     judged = call("validate", *BOUNDS, **platform)
-    assert judged.returncode == 1, judged.stderr
-    assert "ExpectationsFailedError" in judged.stderr, judged.stderr
+    assert judged.returncode == 0, judged.stderr
     verdict = json.loads((tmp_path / "return.json").read_text())
+    assert (verdict["success"], verdict["published"]) == (False, False)
     assert {entry["expectation"] for entry in verdict["failed_expectations"]} == {
         "expect_column_quantile_values_to_be_between"
-    }, "the result is left for a failed judgement too"
+    }
+    assert verdict["explanation"] in judged.stderr
+    assert "Refused: [2017-01-01T00:00:00Z, 2017-01-01T10:00:00Z)" in verdict["explanation"]
 
 
 def test_days_are_staged_discarded_mended_and_published(
