@@ -270,7 +270,11 @@ def lineage(settings: Settings, file: Path) -> dict[str, str]:
         "kafka": {
             "type": "kafka",
             "topic": wanted.topic,
-            "config": {"bootstrap.servers": settings.reach.kafka_bootstrap_servers},
+            "config": {
+                "bootstrap.servers": settings.reach.kafka_bootstrap_servers,
+                "security.protocol": settings.kafka.security_protocol,
+                **({"sasl.mechanism": settings.kafka.sasl_mechanism} if settings.kafka.sasl_mechanism else {}),
+            },
             "flush": True,
         },
         "http": {"type": "http", "url": wanted.url},

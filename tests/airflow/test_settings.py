@@ -79,7 +79,17 @@ def test_lineage_goes_where_the_settings_say_and_an_erasure_leaves_none(
     monkeypatch.setenv("PODIUM_LINEAGE__TRANSPORT", "kafka")
     monkeypatch.setenv("PODIUM_LINEAGE__TOPIC", "lineage")
     found = environment(load_settings("local"), tmp_path, CREDENTIALS)
-    assert json.loads(found["AIRFLOW__OPENLINEAGE__TRANSPORT"])["config"] == {"bootstrap.servers": "127.0.0.1:26092"}
+    servers = {"bootstrap.servers": "127.0.0.1:26092"}
+    assert json.loads(found["AIRFLOW__OPENLINEAGE__TRANSPORT"])["config"] == servers | {
+        "security.protocol": "PLAINTEXT"
+    }
+    monkeypatch.setenv("PODIUM_KAFKA__SECURITY_PROTOCOL", "SASL_SSL")
+    monkeypatch.setenv("PODIUM_KAFKA__SASL_MECHANISM", "SCRAM-SHA-512")
+    found = environment(load_settings("local"), tmp_path, CREDENTIALS)
+    assert json.loads(found["AIRFLOW__OPENLINEAGE__TRANSPORT"])["config"] == servers | {
+        "security.protocol": "SASL_SSL",
+        "sasl.mechanism": "SCRAM-SHA-512",
+    }
     monkeypatch.setenv("PODIUM_LINEAGE__TRANSPORT", "none")
     assert environment(load_settings("local"), tmp_path, CREDENTIALS)["AIRFLOW__OPENLINEAGE__DISABLED"] == "True"
 
