@@ -26,6 +26,8 @@ Manifests of the tables hold the smallest and largest id of each file only.
 taken: they go with retention, and the report says when (`gone_by`; null: never). Deleting all records before an offset is
 for the broker's owner to decide. Until then the erasure list keeps them out. A topic that the broker no longer has holds
 nothing (`there` is false).
+Where values are Avro, a topic's records show their household by the key alone; so do quarantined ones that do not decode. Of
+quarantined ones that do, `detail` names it.
 
 ### When
 By hand, with the household's id:

@@ -28,8 +28,10 @@ On the schedule of `ingest.topics.{name}` in `include/config`, once an interval 
 date; the run takes the last interval that is over by then. With `unit: day` a run of several days does them in one pod,
 one commit a day: each day is judged, published and replaced for itself. With `batches: <topic>` a message
 `{{"start": "…", "end": "…"}}` on that topic starts the ingest of this interval at once, what is no such message goes to
-`<topic>.dlq`; the boundaries must be those of the schedule. With `value_format: registry_json` each value names a schema of
-`schema_registry`: what names none (`no_schema_id`) or one that is not there (`unknown_schema`) goes to quarantine. With `asset_partitions: day` (or `hour`) each day that is
+`<topic>.dlq`; the boundaries must be those of the schedule. With `value_format: registry_avro` (or
+`registry_json`) each value names a schema of `schema_registry`: what names none (`no_schema_id`), one that is not there
+(`unknown_schema`), or is not written by it (`not_avro`) goes to quarantine, header and all; `replay_quarantine` reads it by
+its schema again. With `asset_partitions: day` (or `hour`) each day that is
 closed is also an event of the asset `{topic.table}.partitions` with its start as partition key, for DAGs that run a
 partition at a time (`PartitionedAssetTimetable`).
 

@@ -20,7 +20,8 @@ nothing to put back, and a later ingest of the interval keeps what was mended.
 By hand, after records were mended or the contract was changed. Look at what there is:
 `SELECT reason, detail, kafka_partition, kafka_offset, key, value FROM sales.transactions_quarantine WHERE
 interval_start = …`. Write the mended ones to an object of the lake, one a line:
-`{"partition": 0, "offset": 5, "key": "900", "value": {"schema_version": 1, …}}`, and trigger with
+`{"partition": 0, "offset": 5, "key": "900", "value": {"schema_version": 1, …}}` (JSON whatever the topic's values are
+written in), and trigger with
 
     airflow dags trigger replay_quarantine --conf \\
       '{"topic": "transactions", "start": "2017-03-01T05:00:00Z", "end": "2017-04-01T04:00:00Z",

@@ -15,9 +15,9 @@ class IngestTopic(Section):
     topic: str = Field(description="its name in Kafka")
     partitions: int = Field(ge=1, description="of the topic, where the demonstration makes it")
     contract: str = Field(pattern=r"^[a-z_]+\.v[1-9][0-9]*$", description="a file of include/contracts")
-    value_format: Literal["json", "registry_json"] = Field(
+    value_format: Literal["json", "registry_json", "registry_avro"] = Field(
         default="json",
-        description="of the messages' values: plain JSON, or JSON behind the id of a schema in schema_registry",
+        description="of the messages' values: plain JSON, or JSON or Avro behind the id of a schema in schema_registry",
     )
     table: str = Field(
         pattern=r"^[a-z_]+\.[a-z_]+$", description="of accepted events; quarantine is <table>_quarantine"

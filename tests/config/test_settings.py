@@ -66,7 +66,7 @@ def test_a_variable_overrides_one_key_of_a_section(monkeypatch: pytest.MonkeyPat
         (
             "contract: transactions.v1",
             "contract: transactions.v1\n      value_format: avro",
-            "ingest.topics.transactions.value_format: Input should be 'json' or 'registry_json'",
+            "ingest.topics.transactions.value_format: Input should be 'json', 'registry_json' or 'registry_avro'",
         ),
         (
             "namespace: podium",

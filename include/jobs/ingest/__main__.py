@@ -44,9 +44,9 @@ def main() -> None:
     values = argparse.ArgumentParser(add_help=False)
     values.add_argument(
         "--value-format",
-        choices=("json", "registry_json"),
+        choices=("json", "registry_json", "registry_avro"),
         default="json",
-        help="of the messages' values: plain JSON, or JSON behind the id of a schema of the registry",
+        help="of the messages' values: plain JSON, or JSON or Avro behind the id of a schema of the registry",
     )
     interval = commands.add_parser("interval", parents=[bounds, unit, by, values], help="read an interval and stage it")
     interval.add_argument("--topic", required=True)

@@ -61,7 +61,7 @@ class Layout:
         data = pa.py_buffer(data or b"").slice(bounds[0], bounds[-1] - bounds[0])
         places, alike = self._places(np.frombuffer(data, np.uint8), bounds - bounds[0])
         columns = {
-            field.name: _value(field, _between(data, begin + len(text), end))
+            field.name: _value(field, between(data, begin + len(text), end))
             for field, text, begin, end in zip(self.fields, self.texts, places, places[1:], strict=False)
         }
         if not any(column.null_count for column in columns.values()):
@@ -108,8 +108,8 @@ def _windows(content: "np.ndarray", size: int) -> "np.ndarray":
     return np.ndarray((max(0, len(content) - size + 1),), f"S{size}", content, strides=(1,))
 
 
-def _between(data: pa.Buffer, begin: "np.ndarray", end: "np.ndarray") -> pa.Array:
-    """The texts from `begin` to `end` (ascending, apart)."""
+def between(data: pa.Buffer, begin: "np.ndarray", end: "np.ndarray") -> pa.Array:
+    """The texts (large string, unproven) from `begin` to `end` (ascending, apart)."""
     bounds = np.column_stack([begin, end]).ravel()
     if not len(bounds):
         return pa.array([], pa.large_string())

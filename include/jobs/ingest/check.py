@@ -34,7 +34,7 @@ _UNEXPECTED_FIELD = "unexpected field"
 _NEGATIVE_ZERO = -(2**63)
 
 # As wide as there are: a narrower column takes what lies within the field's bounds.
-_COLUMN_TYPES = {
+COLUMN_TYPES = {
     "integer": pa.int64(),
     "number": pa.float64(),
     "string": pa.string(),
@@ -63,6 +63,10 @@ class Checked:
     broken: list[Broken]
 
 
+#: Columns of an array of values, and a mask of those that they are of; a timestamp may be left as text.
+Columns = Callable[[pa.Array], tuple[Mapping[str, pa.Array], "np.ndarray"]]
+
+
 def check_batch(contract: Contract, keys: pa.Array, values: pa.Array) -> Checked:
     """Check a batch of message keys (binary) and values (large binary) of one length.
 
@@ -72,10 +76,21 @@ def check_batch(contract: Contract, keys: pa.Array, values: pa.Array) -> Checked
     checked = _alike(contract, keys, values, small)
     if len(checked.good) < len(small):
         checked = _merged(checked, _parsed(contract, keys, values, _without(small, checked.good)))
-    if len(checked.good) < len(values):
-        suspected = _without(np.arange(len(values)), checked.good)
-        checked = _merged(checked, _one_by_one(contract, keys, values, suspected))
-    return checked
+    return _completed(contract, checked, keys, values, read_json)
+
+
+def check_columns(
+    contract: Contract, keys: pa.Array, values: pa.Array, columns: Columns, read: Callable[[bytes], object]
+) -> Checked:
+    """The same for values that are no JSON: `columns` takes those that it is sure of, `read` any one, or raises.
+
+    Every record that `columns` leaves out, or whose fields look broken, goes to the authority.
+    """
+    small = _small(contract, values)
+    raw, sure = columns(_take(values, small))
+    places = small[sure]
+    checked = _bounded(contract, raw, places, _take(keys, places))
+    return _completed(contract, checked, keys, values, read)
 
 
 def check_one_by_one(
@@ -95,12 +110,22 @@ def joined(parts: Sequence[tuple["np.ndarray", Checked]]) -> Checked:
     return reduce(_merged, (placed(*part) for part in parts))
 
 
+def _completed(
+    contract: Contract, checked: Checked, keys: pa.Array, values: pa.Array, read: Callable[[bytes], object]
+) -> Checked:
+    """With the authority's word on all that are not good yet."""
+    if len(checked.good) == len(values):
+        return checked
+    suspected = _without(np.arange(len(values)), checked.good)
+    return _merged(checked, _one_by_one(contract, keys, values, suspected, read))
+
+
 def _one_by_one(
     contract: Contract,
     keys: pa.Array,
     values: pa.Array,
     places: "np.ndarray",
-    read: Callable[[bytes], object] = read_json,
+    read: Callable[[bytes], object],
 ) -> Checked:
     good: list[int] = []
     rows: list[tuple[Value, ...]] = []
@@ -112,7 +137,7 @@ def _one_by_one(
         except BrokenRecordError as error:
             broken.append(Broken(index, error.reason, error.detail))
     columns = {
-        item.name: pa.array([row[place] for row in rows], _COLUMN_TYPES[item.type])
+        item.name: pa.array([row[place] for row in rows], COLUMN_TYPES[item.type])
         for place, item in enumerate(contract.fields)
     }
     return Checked(pa.array(good, pa.int64()), columns, broken)
@@ -147,7 +172,7 @@ def _alike(contract: Contract, keys: pa.Array, values: pa.Array, places: "np.nda
     samples = [texts[index].as_py() for index in (0, len(texts) // 2, -1)] if len(texts) else []
     layout = next(filter(None, (Layout.of(contract, sample) for sample in samples)), None)
     if layout is None:
-        return _one_by_one(contract, keys, values, places[:0])
+        return _one_by_one(contract, keys, values, places[:0], read_json)
     columns, alike = layout.read(texts)
     places = places if alike.all() else places[alike]
     return _bounded(contract, columns, places, _take(keys, places))
@@ -212,7 +237,7 @@ class _Parser:
         # Timestamps are taken as text: Arrow reads more forms of them than the contract allows.
         self.schema = pa.schema(
             [
-                (item.name, pa.string() if item.type == "timestamp" else _COLUMN_TYPES[item.type])
+                (item.name, pa.string() if item.type == "timestamp" else COLUMN_TYPES[item.type])
                 for item in contract.fields
             ]
         )
@@ -258,12 +283,13 @@ class _Parser:
 
 
 def _bounded(contract: Contract, raw: Mapping[str, pa.Array], places: "np.ndarray", keys: pa.Array) -> Checked:
-    """The rows that have every field within its bounds and match their key; timestamps come as text."""
+    """The rows that have every field within its bounds and match their key; timestamps may come as text."""
     columns: dict[str, pa.Array] = {}
     mask = pa.repeat(pa.scalar(True), len(places))
     for item in contract.fields:
         array = raw[item.name]
-        columns[item.name] = _timestamps(array) if item.type == "timestamp" else array
+        text = item.type == "timestamp" and pa.types.is_string(array.type)
+        columns[item.name] = _timestamps(array) if text else array
         within = _within(item, columns[item.name])
         # Asked of the text: a timestamp that is none has become null.
         mask = pc.and_(mask, pc.or_(within, pc.is_null(array)) if item.optional else within)
@@ -289,9 +315,9 @@ def _timestamps(texts: pa.Array) -> pa.Array:
     """Parse `YYYY-MM-DDTHH:MM:SSZ`; null where a text is none, or might be none."""
     texts = pc.if_else(pc.match_substring_regex(texts, _TIMESTAMP), texts, None)
     try:
-        return texts.cast(_COLUMN_TYPES["timestamp"])
+        return texts.cast(COLUMN_TYPES["timestamp"])
     except pa.ArrowInvalid:
         # A day that its month does not have; Arrow does not say which.
         return pc.if_else(pc.match_substring_regex(texts, _DAY_OF_EVERY_MONTH), texts, None).cast(
-            _COLUMN_TYPES["timestamp"]
+            COLUMN_TYPES["timestamp"]
         )

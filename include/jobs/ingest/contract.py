@@ -47,6 +47,7 @@ class Reason(StrEnum):
     UNKNOWN_SCHEMA = "unknown_schema"
     BAD_ENCODING = "bad_encoding"
     NOT_JSON = "not_json"
+    NOT_AVRO = "not_avro"
     NOT_AN_OBJECT = "not_an_object"
     UNKNOWN_VERSION = "unknown_version"
     MISSING_FIELD = "missing_field"
@@ -124,6 +125,8 @@ class Field:
             if type(value) is not int and type(value) is not float:
                 raise self._wrong_type(value)
             return float(self._bounded(value))
+        if self.type == "timestamp" and type(value) is dt.datetime:
+            return self._within(value)
         if type(value) is not str:
             raise self._wrong_type(value)
         if self.type == "string":
@@ -134,8 +137,11 @@ class Field:
             moment = parse_timestamp(value)
         except ValueError:
             raise self._impossible(f"{value[:40]!r} is no UTC time like 2017-01-01T11:53:26Z") from None
+        return self._within(moment)
+
+    def _within(self, moment: dt.datetime) -> dt.datetime:
         if not self.minimum <= moment <= self.maximum:  # type: ignore[operator]
-            raise self._impossible(value)
+            raise self._impossible(f"{moment:%Y-%m-%dT%H:%M:%SZ}")
         return moment
 
     def _bounded(self, value: _Number) -> _Number:

@@ -19,7 +19,8 @@ def leave_out(erased: Erased, records: Records, checked: Checked) -> tuple[Check
         return checked, 0
     kept = pc.invert(erased.rows(checked.columns[HOUSEHOLD]))
     places = pa.array([broken.index for broken in checked.broken], pa.int64())
-    named = erased.raw(records.keys.take(places), records.values.take(places)).to_pylist()
+    details = pa.array([broken.detail for broken in checked.broken], pa.string())
+    named = erased.raw(records.keys.take(places), records.values.take(places), details).to_pylist()
     left = dataclasses.replace(
         checked,
         good=checked.good.filter(kept),

@@ -54,7 +54,7 @@ class Framed:
 
         Raises:
             SchemaMismatchError: a schema does not fit the contract.
-            RegistryUnavailableError: the registry does not say what a schema is.
+            JobError: see `Registry.schema`.
         """
         headers = pc.binary_slice(values, 0, _HEADER)
         framed = pc.and_(pc.equal(pc.binary_length(headers), _HEADER), pc.starts_with(headers, b"\0"))
@@ -94,9 +94,17 @@ class Framed:
     def _known(self, number: int, schema: "Schema") -> Check:
         if schema.schema_type != self._registry.type:
             raise self._mismatch(number, [f"it is of type {schema.schema_type}, must be {self._registry.type}"])
-        if misfits := list(json_misfits(self._contract, json.loads(schema.schema_str or "{}"))):
-            raise self._mismatch(number, misfits)
-        return partial(check_batch, self._contract)
+        text, check = schema.schema_str or "{}", checker(self._contract, None)
+        if schema.schema_type == "JSON":
+            misfits = json_misfits(self._contract, json.loads(text))
+        else:
+            from include.jobs.ingest.avro import AvroValues
+
+            avro = AvroValues(self._contract, text, self._registry.referenced(schema))
+            misfits, check = avro.misfits(), avro.check
+        if found := list(misfits):
+            raise self._mismatch(number, found)
+        return check
 
     def _mismatch(self, number: int, misfits: list[str]) -> SchemaMismatchError:
         lines = "\n".join(f"  {misfit}" for misfit in misfits)

@@ -76,10 +76,14 @@ class Erased:
         gone = [each for each in pc.unique(households).to_pylist() if each is not None and each in self]
         return pc.is_in(households, pa.array(gone, households.type))
 
-    def raw(self, keys: pa.Array, values: pa.Array) -> pa.Array:
-        """Which raw records (binary key and value) name an erased household: booleans."""
-        pairs = zip(keys.to_pylist(), values.to_pylist(), strict=True)
-        return pa.array([any(each in self for each in households_in(key, value)) for key, value in pairs], pa.bool_())
+    def raw(self, keys: pa.Array, values: pa.Array, details: pa.Array) -> pa.Array:
+        """Which raw records (binary key and value, and why they are broken) name an erased household: booleans.
+
+        Why one is broken tells the household of a value that does not show it, as Avro's do not.
+        """
+        records = zip(keys.to_pylist(), values.to_pylist(), details.to_pylist(), strict=True)
+        named = (households_in(key, value) | households_in(None, detail.encode()) for key, value, detail in records)
+        return pa.array([any(each in self for each in households) for households in named], pa.bool_())
 
 
 def listed_pseudonyms(catalog: SqlCatalog) -> frozenset[str]:

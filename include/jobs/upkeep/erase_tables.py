@@ -140,7 +140,7 @@ def _erase_interval(
     if current is None:
         raise _Overtaken(f"interval {record.interval} of {name} was published or discarded")
     mine = _Part.of(events, current, branch, lambda batch: erased.rows(batch[HOUSEHOLD]))
-    raw = _Part.of(quarantine, current, branch, lambda batch: erased.raw(batch["key"], batch["value"]))
+    raw = _Part.of(quarantine, current, branch, lambda batch: erased.raw(batch["key"], batch["value"], batch["detail"]))
     if not mine.gone and not raw.gone:
         return 0, 0
     old = current.counts

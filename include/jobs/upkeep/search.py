@@ -16,6 +16,8 @@ from include.jobs.lake.erasures import HOUSEHOLD, Erased, households_in
 
 #: Objects whose text is searched as a whole.
 TEXT: Final = (".json", ".ndjson", ".jsonl", ".html", ".csv", ".txt")
+#: The columns of a quarantine that may name one.
+_RAW: Final = ("key", "value", "detail")
 _CHUNK: Final = 8 * 1024 * 1024
 _OVERLAP: Final = 256
 
@@ -71,8 +73,8 @@ def _search_parquet(files: pafs.FileSystem, path: str, household_id: int, found:
         names = set(parquet.schema_arrow.names)
         if HOUSEHOLD in names:
             columns = [HOUSEHOLD]
-        elif {"key", "value"} <= names:
-            columns = ["key", "value"]
+        elif names.issuperset(_RAW):
+            columns = list(_RAW)
         else:
             found.others += 1
             return 0
@@ -85,7 +87,7 @@ def _count(batch: pa.RecordBatch, household_id: int) -> int:
     if HOUSEHOLD in batch.schema.names:
         mask = pc.equal(batch[HOUSEHOLD], household_id)
     else:
-        mask = Erased.only(household_id).raw(batch["key"], batch["value"])
+        mask = Erased.only(household_id).raw(*(batch[name] for name in _RAW))
     return int(pc.sum(mask).as_py() or 0)
 
 

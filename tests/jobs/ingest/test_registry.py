@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from include.jobs.ingest.registry import Registry, RegistryUnavailableError
+from include.jobs.ingest.registry import Registry, RegistryUnavailableError, WrongRegistryError
 from include.jobs.lake.connections import schema_registry
 from tests.jobs.ingest.schemas import Served, gate
 
@@ -74,3 +74,11 @@ def test_who_is_not_answered_learns_why_and_the_password_shows_nowhere(
     assert "schema_registry.url in the settings" in said
     assert "schema_registry_* of the Secret podium-credentials" in said
     assert PASSWORD not in said
+
+
+def test_values_that_name_nothing_but_unknown_schemas_stop_the_run(served: Served) -> None:
+    """Random bytes would else be a request each."""
+    registry = served.open("AVRO")
+    assert [registry.schema(10**6 + number) for number in range(100)] == [None] * 100
+    with pytest.raises(WrongRegistryError, match=f"{served.url} does not know 100 schemas and more"):
+        registry.schema(10**6 + 100)

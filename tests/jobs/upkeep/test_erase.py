@@ -219,6 +219,21 @@ def test_a_crash_between_events_and_quarantine_is_mended_by_the_next_run(
     assert (closed.counts.accepted, closed.counts.quarantined, closed.counts.erased) == (4, 1, 3)
 
 
+def test_a_value_that_does_not_show_its_household_is_known_by_why_it_is_broken(
+    catalog: SqlCatalog, connections: Connections
+) -> None:
+    """As Avro's do not."""
+    from include.jobs.upkeep.erase_tables import erase_rows
+    from include.jobs.upkeep.search import search_bucket
+
+    hidden = broken(9, hour(1), b"901", b"\0\0\0\0\1\x88\x0e") | {"detail": "quantity -1; household_id 900"}
+    fill(catalog, 1, [hidden, broken(8, hour(1), b"901", b"y")], spec=QUARANTINE)
+    fill(catalog, 1, [sale(1, hour(1), OTHER)], record=record(1, 1, 2))
+    assert sum(search_bucket(connections, ERASED).left.values()) == 1
+    assert erase_rows(catalog, ERASED) == {NAME: 0, QUARANTINE.identifier: 1}
+    assert catalog.load_table(QUARANTINE.identifier).scan().to_arrow()["value"].to_pylist() == [b"y"]
+
+
 def test_an_interval_that_is_not_what_its_ledger_records_is_named(catalog: SqlCatalog) -> None:
     from include.jobs.upkeep.erase_tables import erase_rows
 
