@@ -2,8 +2,8 @@
 
 An attempt may die after it has read the result and deleted the work, and before Airflow knows that it succeeded. So
 the result goes first into the task-state store, which the attempts of a task share, and only then is the work deleted;
-an attempt that finds its work gone looks here before it runs it again. The store refuses a superseded attempt: that
-one then deletes nothing, whether the work succeeded, failed or ran out of time.
+an attempt that finds its work gone looks here before it runs it again. The store refuses what a superseded attempt
+writes, so that one deletes nothing and makes nothing; it does not refuse to be read, but answers that nothing is kept.
 """
 
 from dataclasses import dataclass
@@ -37,7 +37,7 @@ class Collected:
         self._store: Any = context.get("task_state_store")
         self._attempt: int = context["ti"].try_number
         self._key = f"collected-{identity.name}"
-        self._deletion = f"deleted-{identity.name}"
+        self._claim = f"claimed-{identity.name}"
 
     def read(self) -> Record | None:
         """The record; None when nothing was collected yet."""
@@ -54,9 +54,11 @@ class Collected:
         return Record(result, self._attempt)
 
     def ensure_current(self) -> None:
-        """Call before the work is deleted for another reason than its success: the next attempt may have joined it.
+        """Call before work is made, or deleted without a result: another attempt may have taken it over.
+
+        That `read` has found nothing is known to be true only afterwards.
 
         :raises airflow.sdk.exceptions.AirflowRuntimeError: another attempt has taken over.
         """
         if self._store is not None:
-            self._store.set(self._deletion, {"attempt": self._attempt})
+            self._store.set(self._claim, {"attempt": self._attempt})

@@ -74,15 +74,17 @@ class CustomResourceRun:
         :raises WorkTimeoutError: it did not finish in time; it is deleted.
         """
         identity = self._identify(context)
+        collected = Collected(context, identity)
         try:
-            self._end_earlier_epochs(identity)
-            current = self._adoptable(identity.name)
+            self._end_earlier_epochs(identity, collected)
+            current = self._adoptable(identity.name, collected)
             if current is None:
                 # Asked after the object: an attempt beside this one notes the result before it deletes the object.
-                record = Collected(context, identity).read()
+                record = collected.read()
                 if record is not None:
                     self.operator.log.info("Try %d has collected the result; its log is there", record.attempt)
                     return self._report(record.result)
+                collected.ensure_current()
                 current = self._apply(identity, build)
             if self.deferrable and not self.kind.judge(current).phase.is_final:
                 self.operator.defer(trigger=self._trigger(current), method_name="resume")
@@ -163,7 +165,7 @@ class CustomResourceRun:
         self.identity = Identity.of(context["ti"], self.operator.retries or 0)
         return self.identity
 
-    def _adoptable(self, name: str) -> Object | None:
+    def _adoptable(self, name: str, collected: Collected) -> Object | None:
         """The object under this name if an attempt may join it; one that failed or is on its way out makes room."""
         current = self.hook.read(self.kind, name)
         if current is None:
@@ -173,13 +175,15 @@ class CustomResourceRun:
             self.operator.log.info("Adopting %s %s, which is %s", self.kind.name, name, judgement.phase)
             return current
         self.operator.log.info("Replacing %s %s of an earlier attempt: %s", self.kind.name, name, judgement.reason)
+        collected.ensure_current()
         self.hook.delete_and_wait(self.kind, name)
         return None
 
-    def _end_earlier_epochs(self, identity: Identity) -> None:
+    def _end_earlier_epochs(self, identity: Identity, collected: Collected) -> None:
         """A cleared task starts anew; what it had running before must end first: two at once cost twice."""
         if identity.epoch == 0:
             return
+        collected.ensure_current()
         selector = f"{TASK_LABEL}={identity.task_key},{EPOCH_LABEL}!={identity.epoch}"
         for earlier in self.hook.find(self.kind, selector):
             name = earlier["metadata"]["name"]

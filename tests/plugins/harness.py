@@ -183,13 +183,22 @@ class Refused(Exception):
     """What the task-state store says to an attempt that was superseded."""
 
 
-def refuse(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have the task-state store refuse whatever is to be kept."""
+def refuse(monkeypatch: pytest.MonkeyPatch, after: int = 0) -> None:
+    """Have the task-state store answer as it answers an attempt that was superseded: it knows nothing, keeps nothing.
 
-    def refused(*_: object) -> None:
-        raise Refused
+    :param after: so many writes are taken before; an attempt writes once before it makes its work.
+    """
+    keep, written = Store.set, 0
 
-    monkeypatch.setattr(Store, "set", refused)
+    def refusing(store: Store, key: str, value: Any) -> None:
+        nonlocal written
+        written += 1
+        if written > after:
+            raise Refused
+        keep(store, key, value)
+
+    monkeypatch.setattr(Store, "set", refusing)
+    monkeypatch.setattr(Store, "get", lambda *_: None)
 
 
 def defer_soon(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -133,7 +133,7 @@ def test_an_attempt_that_cannot_keep_the_result_leaves_the_pod_to_the_next(
     """So is one that was superseded: the server refuses what it wants to keep."""
     ti = Ti("work", run_id=name)
     with monkeypatch.context() as patch:
-        refuse(patch)
+        refuse(patch, after=1)
         with pytest.raises(Refused):
             run(lambda: operator(leave("'once'")), ti)
     assert left(platform, ti)
@@ -148,4 +148,16 @@ def test_a_custom_resource_is_deleted_only_once_its_result_is_kept(platform: Pla
     assert run(lambda: spark("once", cleanup=Cleanup.DELETE_ON_SUCCESS), ti) == {"did": "once"}
     wait_for(lambda: not left(platform, ti), "it to go")
     assert run(lambda: spark("twice", cleanup=Cleanup.DELETE_ON_SUCCESS), ti.retried()) == {"did": "once"}
+    assert not left(platform, ti)
+
+
+@pytest.mark.parametrize("make", [lambda: operator(leave("'twice'")), lambda: spark("twice")], ids=["pod", "spark"])
+def test_an_attempt_that_was_superseded_does_not_run_again_what_another_has_collected(
+    platform: Platform, name: str, make: Callable[[], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To it the store says that nothing was collected."""
+    ti = Ti("work", run_id=name)
+    refuse(monkeypatch)
+    with pytest.raises(Refused):
+        run(make, ti)
     assert not left(platform, ti)

@@ -289,7 +289,7 @@ def test_an_attempt_that_was_superseded_ends_nothing_when_its_time_is_over(
     import datetime as dt
 
     ti = Ti("work", run_id=name)
-    refuse(monkeypatch)
+    refuse(monkeypatch, after=1)
     with pytest.raises(Refused):
         run(lambda: make("wait", execution_timeout=dt.timedelta(seconds=3)), ti)
     assert not objects(platform, kind)[Identity.of(ti, 1).name]["metadata"].get("deletionTimestamp")

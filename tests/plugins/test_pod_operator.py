@@ -130,7 +130,7 @@ def test_an_attempt_that_was_superseded_leaves_its_pod_when_its_time_is_over(
     platform: Platform, name: str, deferrable: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     defer_soon(monkeypatch)
-    refuse(monkeypatch)
+    refuse(monkeypatch, after=1)
     ti = Ti("work", run_id=name)
     limit = dt.timedelta(seconds=3)
     with pytest.raises(Refused):

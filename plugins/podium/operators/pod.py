@@ -250,7 +250,9 @@ class PodiumPodOperator(ReportsDatasets, KubernetesPodOperator):
                 self.log.info("Joining pod %s (%s)", existing.metadata.name, existing.status.phase)
                 return existing
             self.log.info("Replacing pod %s of an earlier attempt", existing.metadata.name)
+            self._ensure_current()
             self._pods.delete_and_wait(existing.metadata.name)
+        self._ensure_current()
         try:
             return self._pods.create(pod_request_obj)
         except ApiException as error:
@@ -333,8 +335,7 @@ class PodiumPodOperator(ReportsDatasets, KubernetesPodOperator):
         if status == "gone":
             raise WorkFailedError(f"{self.task_id} failed.\n{text}")
         if pod is not None:
-            if self._collected is not None:
-                self._collected.ensure_current()
+            self._ensure_current()
             self.log.info("Deleting pod %s", name)
             self._pods.delete(name)
         why = message or "the task's execution_timeout is over"
@@ -382,6 +383,10 @@ class PodiumPodOperator(ReportsDatasets, KubernetesPodOperator):
         if self._collected is not None:
             self._record = self._collected.write(result)
 
+    def _ensure_current(self) -> None:
+        if self._collected is not None:
+            self._collected.ensure_current()
+
     def _watch_briefly(self, pod: k8s.V1Pod) -> k8s.V1Pod:
         watch = Watch()
         changes = watch.stream(
@@ -417,6 +422,7 @@ class PodiumPodOperator(ReportsDatasets, KubernetesPodOperator):
         identity = self._identity
         if identity is None or identity.epoch == 0:
             return
+        self._ensure_current()
         selector = f"{TASK_LABEL}={identity.task_key},{EPOCH_LABEL}!={identity.epoch}"
         for pod in self._pods.find(selector):
             self.log.info("The task was cleared: deleting its earlier pod %s", pod.metadata.name)
