@@ -25,6 +25,7 @@ from include.stack.service import Platform
 #: The year's events, without the broken records that a demonstration adds.
 SOURCE = "bench.events"
 TOPIC = "bench.transactions"
+CONTRACT = "transactions.v1"
 POD = "bench-ingest"
 MILLION = 1_000_000
 #: Millions of events.
@@ -39,7 +40,7 @@ HOUR_MS = 3_600_000
 DISTINCT = 500_000
 #: How the ingest sets librdkafka; by default it looks at a full queue only once a second.
 TUNED: dict[str, str | int | float | bool] = {
-    "queued.max.messages.kbytes": 16_384,
+    "queued.max.messages.kbytes": 4_096,
     "fetch.message.max.bytes": 1_048_576,
     "fetch.queue.backoff.ms": 2,
 }
@@ -71,8 +72,9 @@ def measure(platform: Platform, cluster: Cluster, sizes: Sequence[int] = SIZES) 
 
     The topic `SOURCE` must hold the year's events. `ratio` is to a consumer with librdkafka's defaults,
     `ratio_same_settings` to one that is set as the ingest's is; `times_provider_operator` to what Airflow's provider
-    has for the same purpose. Memory is that of all processes of the pod: `peak_memory_mb` the sum of what each resided
-    in at its peak, `peak_pss_mb` the largest sum at one moment with what they share counted once.
+    has for the same purpose, told to check and write the same, or to check nothing. Memory is that of all processes of
+    the pod: `peak_memory_mb` the sum of what each resided in at its peak, `peak_pss_mb` the largest sum at one moment
+    with what they share counted once.
 
     :param sizes: of the intervals, in millions of events.
     """
@@ -81,11 +83,16 @@ def measure(platform: Platform, cluster: Cluster, sizes: Sequence[int] = SIZES) 
     figures: dict[str, float] = {}
     try:
         _fill(settings, admin, sizes)
-        provider = sinks.provider_operator(TOPIC, sizes[0] * MILLION)
+        provider = {
+            "provider_operator": sinks.provider_operator(TOPIC, sizes[0] * MILLION, CONTRACT),
+            "provider_operator_unchecked": sinks.provider_operator(TOPIC, sizes[0] * MILLION),
+        }
         for hour, size in enumerate(sizes):
             figures |= {f"{name}_{size}m": value for name, value in _one(settings, cluster, hour, size)}
-        figures["provider_operator_rows_per_s"] = provider
-        figures["times_provider_operator"] = figures[f"rows_per_s_{sizes[0]}m"] / provider
+        for name, speed in provider.items():
+            figures[f"{name}_rows_per_s"] = speed
+            for size in sizes:
+                figures[f"times_{name}_{size}m"] = figures[f"rows_per_s_{size}m"] / speed
     finally:
         cluster.delete(POD)
         admin.delete_topics([TOPIC])[TOPIC].result()
@@ -157,7 +164,7 @@ def _pss(process: psutil.Process) -> int:
 
 def _arguments(hour: int) -> list[str]:
     start, end = (BEGIN + dt.timedelta(hours=number) for number in (hour, hour + 1))
-    return ["--table", TOPIC, "--contract", "transactions.v1", "--start", start.isoformat(), "--end", end.isoformat()]
+    return ["--table", TOPIC, "--contract", CONTRACT, "--start", start.isoformat(), "--end", end.isoformat()]
 
 
 def _median(values: list[float]) -> float:

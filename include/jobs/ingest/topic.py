@@ -107,7 +107,7 @@ class Topic:
                 # An offset that vanished must be an error, never a silent jump.
                 "auto.offset.reset": "error",
                 # What is fetched past the end of a range is for nothing.
-                "queued.max.messages.kbytes": 16_384,
+                "queued.max.messages.kbytes": 4_096,
                 "fetch.message.max.bytes": 1_048_576,
                 # A full queue is drained in milliseconds; librdkafka would look again only after a second.
                 "fetch.queue.backoff.ms": 2,
