@@ -5,17 +5,18 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
-import logging
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from include.devcluster.runtime.process import locked
 from include.devcluster.runtime.shim import KILL
 
-log = logging.getLogger(__name__)
+#: How often a container that is being started is looked at.
+_LOOK_S = 0.02
 
 
 def drain(root: Path, grace_s: float) -> int:
@@ -27,8 +28,7 @@ def drain(root: Path, grace_s: float) -> int:
     running = list(running_containers(root))
     for folder in running:
         (folder.parents[2] / "drained").touch()
-        _signal(folder, signal.SIGTERM)
-    threads = [threading.Thread(target=end, args=(folder, grace_s)) for folder in running]
+    threads = [threading.Thread(target=_stop, args=(folder, grace_s)) for folder in running]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -43,6 +43,11 @@ def running_containers(root: Path) -> Iterator[Path]:
             yield folder
 
 
+def _stop(folder: Path, grace_s: float) -> None:
+    _signal(folder, signal.SIGTERM)
+    end(folder, grace_s)
+
+
 def end(folder: Path, grace_s: float = 0.0) -> None:
     """Wait up to `grace_s` seconds for a container to end, then kill it; returns when it has ended."""
     if not locked(folder / "lock"):
@@ -55,9 +60,11 @@ def end(folder: Path, grace_s: float = 0.0) -> None:
 
 
 def _signal(folder: Path, number: int) -> None:
+    """Signal a container; one that is only being started, as soon as it can be told."""
     started = folder / "started.json"
-    if started.exists() and locked(folder / "lock"):
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(json.loads(started.read_text())["shim"], number)
-    elif locked(folder / "lock"):
-        log.warning("%s is still starting; drain again if it stays", folder)
+    while locked(folder / "lock"):
+        if started.exists():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(json.loads(started.read_text())["shim"], number)
+            return
+        time.sleep(_LOOK_S)

@@ -3,11 +3,13 @@
 import asyncio
 import os
 import signal
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
+from include.devcluster.drain import drain
 from include.devcluster.runtime.process import Process
 from include.devcluster.runtime.shim import Spec
 
@@ -27,22 +29,28 @@ def test_one_whose_shim_is_killed_in_the_moment_it_is_started(tmp_path: Path, is
     assert codes == [None] * TRIES
 
 
+@pytest.mark.parametrize("grace_s", [0.0, 60.0])
+def test_one_that_is_only_being_started_when_all_are_ended(tmp_path: Path, grace_s: float) -> None:
+    async def start() -> Process:
+        process = Process(tmp_path / "pods" / "uid" / "containers" / "main" / "0", 0, lambda: None, lambda: None)
+        process.start(_sleeping(None))
+        return process
+
+    process = asyncio.run(start())
+    assert process.started() is None
+    draining = threading.Thread(target=drain, args=(tmp_path, grace_s), daemon=True)
+    draining.start()
+    draining.join(PATIENCE_S)
+    assert not draining.is_alive()
+    assert not process.alive()
+
+
 async def _ended_early(folder: Path, isolated: bool, number: int) -> int | None:
     """Start a container, signal its shim as soon as that has a child, and wait for the end; its exit code."""
     root = folder / "root"
     root.mkdir(parents=True)
     process = Process(folder / "run", 0, lambda: None, lambda: None)
-    process.start(
-        Spec(
-            argv=["sleep", "600"],
-            env={"PATH": "/usr/bin:/bin"},
-            cwd="/",
-            root=str(root) if isolated else None,
-            mounts=[],
-            hidden=[],
-            user_namespace=isolated and os.getuid() != 0,
-        )
-    )
+    process.start(_sleeping(root if isolated else None))
     shim = _shim(process)
     if number == signal.SIGTERM:
         process.terminate()
@@ -55,6 +63,18 @@ async def _ended_early(folder: Path, isolated: bool, number: int) -> int | None:
     process.close()
     record = process.exited()
     return record["exitCode"] if record else None
+
+
+def _sleeping(root: Path | None) -> Spec:
+    return Spec(
+        argv=["sleep", "600"],
+        env={"PATH": "/usr/bin:/bin"},
+        cwd="/",
+        root=str(root) if root else None,
+        mounts=[],
+        hidden=[],
+        user_namespace=root is not None and os.getuid() != 0,
+    )
 
 
 def _shim(process: Process) -> int:

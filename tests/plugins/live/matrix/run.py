@@ -279,14 +279,20 @@ class Matrix:
     # Each kills, and returns what brings it back and waits until it is.
 
     def _kill_task(self, attempts: list[Attempt]) -> Callable[[], None]:
-        for attempt in attempts:
-            os.kill(self._pid(attempt), signal.SIGKILL)
-        return partial(self._await_new_tries, attempts)
+        return self._kill_processes(attempts, lambda task: task)
 
     def _kill_supervisor(self, attempts: list[Attempt]) -> Callable[[], None]:
+        return self._kill_processes(attempts, _parent)
+
+    def _kill_processes(self, attempts: list[Attempt], chosen: Callable[[int], int]) -> Callable[[], None]:
+        struck = []
         for attempt in attempts:
-            os.kill(_parent(self._pid(attempt)), signal.SIGKILL)
-        return partial(self._await_new_tries, attempts)
+            try:
+                os.kill(chosen(self._pid(attempt)), signal.SIGKILL)
+                struck.append(attempt)
+            except (AssertionError, OSError) as error:
+                attempt.problems.append(f"could not be struck: {error!r}")
+        return partial(self._await_new_tries, struck)
 
     def _kill_scheduler(self, attempts: list[Attempt]) -> Callable[[], None]:
         # With its workers, as where it runs in a container, and as the platform's start tidies up: each has a copy of
@@ -317,7 +323,10 @@ class Matrix:
         end = self._patience(attempts)
         for attempt in attempts:
             left = max(end - time.monotonic(), 1)
-            wait_for(partial(self._is_taken_up, attempt), f"another try of {attempt.run_id}", left, POLL_S)
+            try:
+                wait_for(partial(self._is_taken_up, attempt), f"another try of {attempt.run_id}", left, POLL_S)
+            except AssertionError as error:
+                attempt.problems.append(str(error))
 
     def _is_taken_up(self, attempt: Attempt) -> bool:
         task = self.airflow.task(attempt.cell.dag_id, attempt.run_id)
