@@ -18,10 +18,10 @@ OBJECT = "s3://lake/bench/provider.parquet"
 NEARLY = 0.999
 
 
-def provider_operator(topic: str, records: int, *contract: str) -> float:
+def provider_operator(topic: str, records: int, contract: str) -> float:
     """Records a second of the Airflow provider's ConsumeFromTopicOperator, on the running platform.
 
-    :param contract: each record is held against it; by default none is.
+    :param contract: that each record is held against.
     :raises RuntimeError: it fails, or reads fewer records.
     """
     paths = Paths.from_environment()
@@ -41,7 +41,7 @@ def provider_operator(topic: str, records: int, *contract: str) -> float:
             "PATH": f"{platform.environments.airflow.bin}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
         }
         done = subprocess.run(
-            [platform.environments.airflow.python, "-m", "benchmarks.provider", topic, str(records), OBJECT, *contract],
+            [platform.environments.airflow.python, "-m", "benchmarks.provider", topic, str(records), OBJECT, contract],
             env=environment,
             capture_output=True,
             text=True,
