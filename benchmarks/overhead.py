@@ -52,28 +52,27 @@ def measure(platform: Platform, runs: int = 10, kubeconfig: Path | None = None) 
     :returns: seconds, and how many times longer stock Airflow takes.
     """
     with airflows.platform_paused(platform):
-        figures = _compare(platform, platform.settings, platform.kubeconfig, {}, "dev cluster", runs)
+        figures = _compare(platform, platform.settings, platform.kubeconfig, "dev cluster", runs)
         if kubeconfig is not None:
             kubernetes = platform.settings.kubernetes.model_copy(update={"kubeconfig": kubeconfig.absolute()})
             images = platform.settings.images | {"ingest": IMAGE_ON_A_CLUSTER}
             real = platform.settings.model_copy(update={"kubernetes": kubernetes, "images": images})
             devcluster.create_objects(Platform(real, platform.paths, platform.credentials))
-            variables = {"PODIUM_IMAGES__INGEST": IMAGE_ON_A_CLUSTER}
-            figures |= _compare(platform, real, kubeconfig, variables, "real cluster", runs)
+            figures |= _compare(platform, real, kubeconfig, "real cluster", runs)
     return figures
 
 
-def _compare(
-    platform: Platform, settings: Settings, kubeconfig: Path, variables: dict[str, str], where: str, runs: int
-) -> dict[str, float]:
+def _compare(platform: Platform, settings: Settings, kubeconfig: Path, where: str, runs: int) -> dict[str, float]:
     with Cluster(kubeconfig, settings) as cluster:
         figures = {f"{where}, pod alone: median s": statistics.median(_bare(cluster, runs))}
     kinds: tuple[Kind, ...] = ("stock", "podium")
     variables = {
         "BENCH_IMAGE": settings.images["ingest"],
+        # The same for Podium's operator, which goes by the settings.
+        "PODIUM_IMAGES__INGEST": settings.images["ingest"],
         "BENCH_NAMESPACE": settings.kubernetes.namespace,
         "BENCH_WAIT_S": str(WAIT_S),
-    } | variables
+    }
     for kind in kinds:
         counts = {"no_pod": runs, "noop_sync": runs, "noop_deferred": runs, "waits_deferred": 2}
         with airflows.running(platform, kind, settings, variables, counts) as airflow:

@@ -110,17 +110,18 @@ class Links(Section):
     @field_validator("pod_logs", "spark_ui")
     @classmethod
     def _known_places(cls, value: str | None) -> str | None:
-        try:
-            (value or "").format(namespace="", name="")
-        except (KeyError, IndexError, ValueError) as error:
-            raise ValueError(f"{value!r} has a place that is neither {{namespace}} nor {{name}}") from error
-        return value
+        return _with_places(value, "namespace", "name")
 
     @field_validator("data_docs")
     @classmethod
     def _known_places_of_pages(cls, value: str | None) -> str | None:
-        try:
-            (value or "").format(bucket="", key="")
-        except (KeyError, IndexError, ValueError) as error:
-            raise ValueError(f"{value!r} has a place that is neither {{bucket}} nor {{key}}") from error
-        return value
+        return _with_places(value, "bucket", "key")
+
+
+def _with_places(value: str | None, first: str, second: str) -> str | None:
+    """The address, if it has no other places than these."""
+    try:
+        (value or "").format(**{first: "", second: ""})
+    except (KeyError, IndexError, ValueError) as error:
+        raise ValueError(f"{value!r} has a place that is neither {{{first}}} nor {{{second}}}") from error
+    return value
