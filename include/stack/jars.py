@@ -6,8 +6,8 @@
     group:artifact:version alone      by itself
     - group:artifact                  left out wherever it comes up
 
-`jars.lock` names every jar with its sha256, so that set-up resolves nothing: it fetches and compares. There may be
-archives among them (`group:artifact:version:tar.gz:classifier`), which are unpacked.
+`jars.lock`, which `make lock` writes, names every jar with its sha256, so that set-up resolves nothing: it fetches and
+compares. One written by hand may hold archives (`group:artifact:version:tar.gz:classifier`), which are unpacked.
 """
 
 import hashlib
@@ -89,8 +89,8 @@ class Jars:
         return self.path
 
 
-def resolve(wanted: Path, lock: Path, cache: Path) -> None:
-    """Write a lock: everything that `jars.txt` names, resolved, fetched and hashed.
+def resolve(wanted: Path, cache: Path) -> str:
+    """The lines of a lock: everything that `jars.txt` names, resolved, fetched and hashed.
 
     :raises BuildError: a coordinate cannot be resolved.
     """
@@ -109,7 +109,7 @@ def resolve(wanted: Path, lock: Path, cache: Path) -> None:
                 found.setdefault((dependency.groupId, dependency.artifactId, dependency.classifier), dependency)
     with ThreadPoolExecutor(AT_ONCE) as pool:
         lines = pool.map(lambda one: f"{_coordinate(one)} {_sha256(one.artifact.resolve())}\n", found.values())
-        lock.write_text("".join(sorted(lines)))
+        return "".join(sorted(lines))
 
 
 def _context(cache: Path) -> MavenContext:

@@ -10,6 +10,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from include.stack import jars
 from include.stack.errors import BuildError, StackError
 from include.stack.venvs import Spawner
 
@@ -50,9 +51,23 @@ class Lock:
             options = ("--quiet", "--python-version", "3.11", "--generate-hashes", "--no-header", "--no-annotate")
             command: list[str | Path] = [uv, "pip", "compile", *options, "-o", draft, self.requirements.name]
             spawner.run(command, log, env=_environment(cache), cwd=self.requirements.parent)
-            header = f"# Locked from {self.requirements.name} (sha256 {self.digest}); renew with `make lock`.\n"
             body = "".join(line for line in draft.read_text().splitlines(keepends=True) if not line.startswith("#"))
-            self.lock.write_text(header + body)
+        self._write(body)
+
+    def _write(self, body: str) -> None:
+        header = f"# Locked from {self.requirements.name} (sha256 {self.digest}); renew with `make lock`.\n"
+        self.lock.write_text(header + body)
+
+
+class JarsLock(Lock):
+    """A lock of jars, and the coordinates that it comes from (see `include.stack.jars`)."""
+
+    def write(self, uv: Path, cache: Path, log: Path, spawner: Spawner) -> None:
+        """Resolve, fetch and hash them all.
+
+        :raises BuildError: they do not resolve.
+        """
+        self._write(jars.resolve(self.requirements, cache))
 
 
 def _environment(cache: Path) -> dict[str, str]:
@@ -72,11 +87,12 @@ def _expanded(path: Path) -> str:
 
 
 def all_locks(checkout: Path) -> list[Lock]:
-    """Every lock of the repository: Airflow's, the benchmarks', the tests', the launcher's, and one an image."""
+    """Every lock of the repository: Airflow's, the benchmarks', the tests', the launcher's, the images', the jars'."""
     pairs = [Lock(checkout / "requirements.txt", checkout / "requirements.lock")]
     for folder in ("benchmarks", "tests", "include"):
         found = sorted((checkout / folder).rglob("requirements.in"))
         pairs += [Lock(path, path.with_suffix(".lock")) for path in found]
+    pairs += [JarsLock(path, path.with_suffix(".lock")) for path in sorted((checkout / "include").rglob("jars.txt"))]
     return pairs
 
 

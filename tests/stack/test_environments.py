@@ -165,8 +165,11 @@ def test_stale_locks_are_all_named(tmp_path: Path) -> None:
     (tmp_path / "include").mkdir()
     (tmp_path / "requirements.txt").write_text("iniconfig==2.1.0\n")
     (tmp_path / "tests" / "requirements.in").write_text("iniconfig==2.1.0\n")
+    (tmp_path / "include" / "jars.txt").write_text("org.example:thing:1.0\n")
+    (tmp_path / "include" / "jars.lock").write_text("# Locked from jars.txt (sha256 0); renew with `make lock`.\n")
     with pytest.raises(StackError) as failure:
         locks.check(tmp_path)
     assert "requirements.lock is missing" in str(failure.value)
     assert "tests/requirements.lock is missing" in str(failure.value)
+    assert "include/jars.lock was not made from jars.txt as it is now" in str(failure.value)
     assert "make lock" in str(failure.value)
