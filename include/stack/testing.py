@@ -4,11 +4,12 @@ import os
 import re
 import signal
 import subprocess
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext, suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -133,7 +134,7 @@ def run(
         if not captured:
             console.rule(title, align="left")
         board.start(suite.name, "testing")
-        code, output = _run_one(environments, suite, options, paths, running, partial(board.say, suite.name))
+        code, output = _run_one(environments, suite, options, paths, running, scratch, partial(board.say, suite.name))
         with board.lock:
             if captured:
                 console.rule(title, align="left")
@@ -144,7 +145,12 @@ def run(
                 board.failed(suite.name)
         return code, time.monotonic() - began
 
-    with ThreadPoolExecutor(AT_ONCE) as pool, board.shown() if captured else nullcontext():
+    with ExitStack() as stack:
+        # Tests and what they kill leave files behind; they go with it, also when the tests are interrupted.
+        scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="podium-", ignore_cleanup_errors=True))
+        pool = stack.enter_context(ThreadPoolExecutor(AT_ONCE))
+        if captured:
+            stack.enter_context(board.shown())
         try:
             futures = [pool.submit(work, suite, paths) for suite, paths in picked]
             results = [future.result() for future in futures]
@@ -166,12 +172,13 @@ def _run_one(
     options: Sequence[str],
     paths: Sequence[str],
     running: "_Running",
+    scratch: str,
     say: Callable[[str], None],
 ) -> tuple[int, str]:
     """pytest's exit code and what it printed. A suite that crashed did not say what failed: next time it runs whole."""
     crashed = environments.paths.checkout / _cache(suite) / "crashed"
     asked = [option for option in options if not (crashed.exists() and option.startswith("--last-failed"))]
-    command, environment = _command(environments, suite, [*asked, *paths])
+    command, environment = _command(environments, suite, scratch, [*asked, *paths])
     crashed.parent.mkdir(parents=True, exist_ok=True)
     crashed.touch()
     code, output = running.run(command, environments.paths.checkout, environment, say)
@@ -244,7 +251,9 @@ def _descendants(pid: int) -> list[psutil.Process]:
     return []
 
 
-def _command(environments: Environments, suite: Suite, arguments: list[str]) -> tuple[list[str], dict[str, str]]:
+def _command(
+    environments: Environments, suite: Suite, scratch: str, arguments: list[str]
+) -> tuple[list[str], dict[str, str]]:
     """What runs a suite, and its environment."""
     environment = {name: os.environ[name] for name in (*INHERITED, *KEPT) if name in os.environ} | {
         "PODIUM_CACHE": str(environments.paths.cache),
@@ -252,6 +261,7 @@ def _command(environments: Environments, suite: Suite, arguments: list[str]) -> 
         "PATH": f"{suite.venv.bin}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
         "PYTHONPATH": str(environments.paths.checkout),
         "PYTHONUNBUFFERED": "1",
+        "TMPDIR": scratch,
     }
     if suite.overlay is None:
         command = [str(suite.venv.python), "-m", "pytest"]

@@ -4,6 +4,7 @@ import io
 import os
 import shutil
 import signal
+import tempfile
 import threading
 import time
 from dataclasses import dataclass
@@ -82,11 +83,25 @@ def test_meets():
     ]
 
 
+def test_what_a_test_leaves_in_the_folder_for_temporary_files_goes(checkout: Checkout) -> None:
+    code = """
+import pathlib, tempfile
+def test_leaves():
+    tempfile.NamedTemporaryFile(delete=False).close()
+    pathlib.Path("folder").write_text(tempfile.gettempdir())
+"""
+    assert testing.run(checkout.environments, [checkout.suite("one", code)], [], Console(file=io.StringIO()))
+    folder = Path((checkout.folder / "folder").read_text())
+    assert folder != Path(tempfile.gettempdir())
+    assert not folder.exists()
+
+
 def test_an_interruption_lets_the_suites_clean_up(checkout: Checkout) -> None:
     code = """
-import pathlib, time, pytest
+import pathlib, tempfile, time, pytest
 @pytest.fixture
 def service():
+    pathlib.Path("folder").write_text(tempfile.gettempdir())
     pathlib.Path("{name}.up").touch()
     yield
     pathlib.Path("{name}.down").touch()
@@ -106,6 +121,7 @@ def test_hangs(service):
         testing.run(checkout.environments, picked, [], Console(file=io.StringIO()))
     assert {path.name for path in checkout.folder.glob("*.down")} == {"one.down", "two.down"}
     assert not (checkout.folder / "never.up").exists()
+    assert not Path((checkout.folder / "folder").read_text()).exists()
 
 
 def test_an_interruption_ends_what_a_broken_off_clean_up_leaves(checkout: Checkout) -> None:
