@@ -10,11 +10,15 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
+from tests.jobs.secured import PASSWORD, Secured, secured
 from tests.plugins.cluster import Platform, wait_for
 from tests.plugins.live.airflow import Airflow, configure, running_airflow
 from tests.services import Services
 
+__all__ = ["secured"]
+
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+GROUP = "podium-airflow"
 TOPIC, DLQ = "shop.batches", "shop.batches.dlq"
 FIRST = {"start": "2017-01-01T05:00:00+00:00", "end": "2017-01-03T05:00:00+00:00"}
 SECOND = {"start": FIRST["end"], "end": "2017-01-04T05:00:00+00:00"}
@@ -22,15 +26,34 @@ THIRD = {"start": SECOND["end"], "end": "2017-01-05T05:00:00+00:00"}
 
 
 @pytest.fixture(scope="module")
-def batches(platform: Platform, services: Services, kafka: str) -> Iterator[Airflow]:
-    """Airflow with the DAG of `batches/`, and the topics that its watcher needs."""
+def kafka(secured: Secured) -> str:
+    """A broker that lets only the tests in unasked."""
+    return secured.internal
+
+
+@pytest.fixture(scope="module")
+def batches(platform: Platform, services: Services, secured: Secured, kafka: str) -> Iterator[Airflow]:
+    """Airflow with the DAG of `batches/`, and the topics that its watcher needs on a broker that asks who comes."""
     admin = AdminClient({"bootstrap.servers": kafka})
     for future in admin.create_topics([NewTopic(TOPIC, 1, 1), NewTopic(DLQ, 1, 1)]).values():
         future.result(60)
+    connection = {
+        "bootstrap.servers": secured.clients,
+        "group.id": GROUP,
+        "enable.auto.commit": False,
+        "auto.offset.reset": "earliest",
+        "security.protocol": "SASL_SSL",
+        "sasl.mechanism": "SCRAM-SHA-512",
+        "sasl.username": "podium",
+        "sasl.password": PASSWORD,
+        "ssl.ca.location": str(secured.folder / "server" / "server.crt"),
+    }
+    further = {"AIRFLOW_CONN_KAFKA_DEFAULT": json.dumps({"conn_type": "kafka", "extra": connection})}
     with pytest.MonkeyPatch.context() as patch:
         configure(patch, services)
-        with running_airflow(services, platform.kubeconfig, Path(__file__).parent / "batches") as running:
+        with running_airflow(services, platform.kubeconfig, Path(__file__).parent / "batches", further) as running:
             yield running
+            assert PASSWORD not in (running.home / "triggerer.log").read_text()
 
 
 def announce(kafka: str, *messages: bytes) -> None:
@@ -42,7 +65,7 @@ def announce(kafka: str, *messages: bytes) -> None:
 
 def committed(kafka: str) -> int:
     """Where the watcher's group is."""
-    consumer = Consumer({"bootstrap.servers": kafka, "group.id": "podium-airflow"})
+    consumer = Consumer({"bootstrap.servers": kafka, "group.id": GROUP})
     try:
         (found,) = consumer.committed([TopicPartition(TOPIC, 0)], timeout=30)
         return int(found.offset)
