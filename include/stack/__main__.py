@@ -152,8 +152,9 @@ def _test(arguments: argparse.Namespace, console: Console) -> int:
     platform = _platform()
     environments = platform.environments
     picked, options = testing.select(testing.suites(environments), arguments.arguments)
+    jars = (environments.kafka_jars, environments.spark_jars)
     parts: dict[Path, Venv | Jars] = {
-        part.path: part for suite, _ in picked for part in (suite.venv, suite.overlay, environments.kafka_jars) if part
+        part.path: part for suite, _ in picked for part in (suite.venv, suite.overlay, *jars) if part
     }
     if any(suite.name == "tests/pipeline" for suite, _ in picked):
         parts |= {part.path: part for part in environments.platform()}
