@@ -53,13 +53,14 @@ def _erase(arguments: argparse.Namespace) -> None:
 
 
 def _prove(arguments: argparse.Namespace) -> None:
+    from include.jobs.lake.catalog import open_catalog
     from include.jobs.lake.connections import Connections
     from include.jobs.lake.pseudonyms import Pseudonyms
     from include.jobs.upkeep.erase import prove
     from include.jobs.upkeep.protect import Models
 
-    connections, models = Connections.from_environment(), Models.connect()
-    write_result(prove(connections, models, Pseudonyms.from_environment(), arguments.household))
+    connections, models, pseudonyms = Connections.from_environment(), Models.connect(), Pseudonyms.from_environment()
+    write_result(prove(connections, open_catalog(connections), models, pseudonyms, arguments.household))
 
 
 if __name__ == "__main__":

@@ -87,16 +87,19 @@ def erase(
     )
 
 
-def prove(connections: Connections, models: Models, pseudonyms: Pseudonyms, household_id: int) -> dict[str, Any]:
+def prove(
+    connections: Connections, catalog: SqlCatalog, models: Models, pseudonyms: Pseudonyms, household_id: int
+) -> dict[str, Any]:
     """Search all files for the household, and add what was searched to the erasure's report.
 
     Returns:
-        `{pseudonym, report, searched}`.
+        `{pseudonym, report, searched, datasets}`: the datasets are the tables as they are when the search begins.
 
     Raises:
         NotErasedError: it is still somewhere; the report says where.
     """
     pseudonym = pseudonyms.household(household_id)
+    tables = [lineage.as_of_now(catalog.load_table(name)) for name in all_tables(catalog)]
     searched = report(search_bucket(connections, household_id))
     count, knowing_runs = knowing(models, household_id)
     proof = {
@@ -113,7 +116,7 @@ def prove(connections: Connections, models: Models, pseudonyms: Pseudonyms, hous
             "A file that no snapshot names goes with maintain_lake once it is older than any writer: run this again "
             "then. For everything else run the erasure again; what is none of the platform's files, remove by hand"
         )
-    return {"pseudonym": pseudonym, "report": address, "searched": searched} | lineage.datasets()
+    return {"pseudonym": pseudonym, "report": address, "searched": searched} | lineage.datasets(tables)
 
 
 def report_address(connections: Connections, pseudonym: str) -> str:

@@ -147,12 +147,15 @@ def test_a_household_goes_from_everywhere_and_everybody_else_stays(
     assert sorted(table.scan(snapshot_id=snapshots["2"]).to_arrow()["household_id"].to_pylist()) == [903, 904, 905, 906]
 
     with pytest.raises(NotErasedError, match=r"is still in \d+ places:\n  s3://lake/warehouse/"):
-        prove(connections, models, pseudonyms, ERASED)
+        prove(connections, catalog, models, pseudonyms, ERASED)
     expire(spark, catalog)
-    proof = prove(connections, models, pseudonyms, ERASED)
+    proof = prove(connections, catalog, models, pseudonyms, ERASED)
 
     assert proof["searched"]["left"] == {}
     assert proof["searched"]["files"] >= 5
+    looked_at = {each["name"]: int(each.get("snapshot_id", 0)) for each in proof["datasets"]["inputs"]}
+    assert set(looked_at) == set(all_tables(catalog))
+    assert looked_at[NAME] == catalog.load_table(NAME).metadata.current_snapshot_id
     told = read_object(report_address(connections, done["pseudonym"]), connections)
     assert told["proof"]["models"] == {"searched": 2, "left": []}
     assert told["topics"] == [
