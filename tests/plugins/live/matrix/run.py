@@ -40,6 +40,7 @@ FURTHER_S = 20
 GONE_S = 60
 # Airflow's API server has its tasks to answer too.
 POLL_S = 0.5
+ROUND_S = 1.0
 
 
 @dataclass
@@ -73,6 +74,9 @@ class Attempt:
     def open_gate(self) -> None:
         (self.folder / "gate").touch()
 
+
+# Of an attempt's own process, which of the two is killed; other faults strike all attempts in one blow.
+VICTIMS: dict[str, Callable[[int], int]] = {"task": lambda task: task, "supervisor": lambda task: _parent(task)}
 
 # What the cells of a session have come to.
 ATTEMPTS = pytest.StashKey[list[Attempt]]()
@@ -113,9 +117,11 @@ class Matrix:
                 stack.callback(self._let_go, attempt)
             self._cordon(True)
             began = time.monotonic()
-            struck = self._bring_into_phase(attempts)
+            # A process that has its own killer need not wait for the others: what is held is held for a minute at most.
+            victim = VICTIMS.get(fault)
+            struck = self._bring_into_phase(attempts, victim)
             in_phase = time.monotonic()
-            bring_back = getattr(self, f"_kill_{fault}")(struck)
+            bring_back = partial(self._await_new_tries, struck) if victim else getattr(self, f"_kill_{fault}")()
             for attempt in attempts:
                 if attempt.repetition % 2:
                     self._let_go(attempt)
@@ -138,21 +144,28 @@ class Matrix:
                 *(len(struck), fault, *spans),
             )
 
-    def _bring_into_phase(self, attempts: list[Attempt]) -> list[Attempt]:
-        """Start all of them; returns those that are where they should be."""
+    def _bring_into_phase(self, attempts: list[Attempt], victim: Callable[[int], int] | None) -> list[Attempt]:
+        """Start all of them; returns those that are where they should be, their `victim` killed where there is one."""
         for attempt in attempts:
             self.airflow.run(attempt.cell.dag_id, attempt.run_id, {"phase": attempt.cell.phase})
-        struck = []
+        struck: list[Attempt] = []
+        on_their_way = list(attempts)
         end = self._patience(attempts)
-        for attempt in attempts:
-            try:
-                left = max(end - time.monotonic(), 1)
-                what = f"{attempt.run_id} to be {attempt.cell.phase}"
-                wait_for(partial(self._in_phase, attempt), what, left, POLL_S)
-                attempt.tries = self.airflow.task(attempt.cell.dag_id, attempt.run_id)["try_number"]
-                struck.append(attempt)
-            except AssertionError as error:
-                attempt.problems.append(str(error))
+        while on_their_way and time.monotonic() < end:
+            for attempt in [each for each in on_their_way if self._in_phase(each)]:
+                on_their_way.remove(attempt)
+                task = self.airflow.task(attempt.cell.dag_id, attempt.run_id)
+                attempt.tries = task["try_number"]
+                try:
+                    if victim is not None:
+                        assert task["state"] == "running", f"it is {task['state']}"
+                        os.kill(victim(int(task["pid"])), signal.SIGKILL)
+                    struck.append(attempt)
+                except (AssertionError, OSError) as error:
+                    attempt.problems.append(f"could not be struck: {error!r}")
+            time.sleep(ROUND_S)
+        for attempt in on_their_way:
+            attempt.problems.append(f"waited in vain for {attempt.run_id} to be {attempt.cell.phase}")
         return struck
 
     def _let_go(self, attempt: Attempt) -> None:
@@ -278,33 +291,17 @@ class Matrix:
 
     # Each kills, and returns what brings it back and waits until it is.
 
-    def _kill_task(self, attempts: list[Attempt]) -> Callable[[], None]:
-        return self._kill_processes(attempts, lambda task: task)
-
-    def _kill_supervisor(self, attempts: list[Attempt]) -> Callable[[], None]:
-        return self._kill_processes(attempts, _parent)
-
-    def _kill_processes(self, attempts: list[Attempt], chosen: Callable[[int], int]) -> Callable[[], None]:
-        struck = []
-        for attempt in attempts:
-            try:
-                os.kill(chosen(self._pid(attempt)), signal.SIGKILL)
-                struck.append(attempt)
-            except (AssertionError, OSError) as error:
-                attempt.problems.append(f"could not be struck: {error!r}")
-        return partial(self._await_new_tries, struck)
-
-    def _kill_scheduler(self, attempts: list[Attempt]) -> Callable[[], None]:
+    def _kill_scheduler(self) -> Callable[[], None]:
         # With its workers, as where it runs in a container, and as the platform's start tidies up: each has a copy of
         # the scheduler's connections, and the database would go on holding its locks. The tasks are left to themselves.
         self.airflow.kill("scheduler")
         return partial(self._start_and_wait, "scheduler")
 
-    def _kill_triggerer(self, attempts: list[Attempt]) -> Callable[[], None]:
+    def _kill_triggerer(self) -> Callable[[], None]:
         self.airflow.kill("triggerer")
         return partial(self._start_and_wait, "triggerer")
 
-    def _kill_api(self, attempts: list[Attempt]) -> Callable[[], None]:
+    def _kill_api(self) -> Callable[[], None]:
         self.platform.server.end(kill=True)
         self.platform.server.start()
         # Held requests are released only now: their connections are broken, as all others.
@@ -331,11 +328,6 @@ class Matrix:
     def _is_taken_up(self, attempt: Attempt) -> bool:
         task = self.airflow.task(attempt.cell.dag_id, attempt.run_id)
         return task["try_number"] > attempt.tries and task["state"] in ("running", "deferred", "success", "failed")
-
-    def _pid(self, attempt: Attempt) -> int:
-        path = (attempt.cell.dag_id, attempt.run_id)
-        wait_for(lambda: self.airflow.state(*path) == "running", f"{attempt.run_id} to have a process")
-        return int(self.airflow.task(*path)["pid"])
 
 
 def _parent(pid: int) -> int:
