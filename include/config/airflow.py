@@ -44,6 +44,9 @@ class Faults(Section):
         gt=0, description="how often work is looked for whose task has ended, to be deleted"
     )
     api_outage_s: float = Field(ge=0, description="how long a task asks again when the cluster's API is away")
+    defer_noted_s: float = Field(
+        ge=0, description="how long a scheduler may take to note that a task has deferred; no trigger fires before"
+    )
 
     @model_validator(mode="after")
     def _patient(self) -> Self:

@@ -87,7 +87,7 @@ class CustomResourceRun:
                 collected.ensure_current()
                 current = self._apply(identity, build)
             if self.deferrable and not self.kind.judge(current).phase.is_final:
-                self.operator.defer(trigger=self._trigger(current), method_name="resume")
+                self.operator.defer(trigger=self._trigger(current).deferred(), method_name="resume")
             # Also what is over already, for its log.
             event = run_here(self._trigger(current))
         except AirflowTaskTimeout:

@@ -34,6 +34,8 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
             "PODIUM_ROLLOUT__MIN_REQUESTS": "20",
             "PODIUM_ROLLOUT__POLL_SECONDS": "0.1",
             "PODIUM_ROLLOUT__MAX_P99_MS": "200",
+            # No scheduler looks on.
+            "PODIUM_FAULTS__DEFER_NOTED_S": "0",
         }.items():
             environ.setenv(name, value)
         environ.delenv("KUBECONFIG", raising=False)

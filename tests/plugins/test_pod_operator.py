@@ -20,6 +20,7 @@ from podium.errors import (
 )
 from podium.hooks.pods import Pods
 from podium.identity import Identity
+from podium.platform import settings
 
 from tests.plugins.cluster import Platform, wait_for
 from tests.plugins.harness import (
@@ -75,6 +76,21 @@ def test_a_longer_pod_is_waited_for_deferred(platform: Platform, name: str, monk
     deferred = begin(lambda: operator(code), Ti("work", run_id=name))
     assert isinstance(deferred, TaskDeferred)
     assert finish(lambda: operator(code), Ti("work", run_id=name), deferred) == {"1": 2}
+
+
+def test_a_trigger_fires_when_the_scheduler_has_had_time_to_note_the_deferral(
+    platform: Platform, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    defer_soon(monkeypatch)
+    own = settings()
+    faults = own.faults.model_copy(update={"defer_noted_s": 6.0})
+    monkeypatch.setattr("podium.triggers.work.settings", lambda: own.model_copy(update={"faults": faults}))
+    # It is over some seconds before that.
+    code = f"import time; time.sleep(2); {leave('1')}"
+    deferred = begin(lambda: operator(code), Ti("work", run_id=name))
+    began = time.time()
+    assert fire(deferred)["status"] == "success"
+    assert time.time() >= deferred.trigger.not_before > began + 4
 
 
 def test_pods_are_restricted_and_tolerate_their_pool(platform: Platform, name: str) -> None:

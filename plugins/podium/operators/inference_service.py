@@ -71,7 +71,7 @@ class InferenceServiceOperator(ReportsDatasets, BaseOperator):
                 deadline=None if timeout is None else (context["ti"].start_date + timeout).timestamp(),
                 # The service is no work of this task: others send requests to it.
                 delete_on_kill=False,
-            ),
+            ).deferred(),
             method_name="resume",
         )
 

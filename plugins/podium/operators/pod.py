@@ -186,7 +186,7 @@ class PodiumPodOperator(ReportsDatasets, KubernetesPodOperator):
             self.pod = self._watch_briefly(self.pod)
         trigger = self._trigger(self.pod, context)
         if self.deferrable and not container_is_completed(self.pod, self.base_container_name):
-            self.defer(trigger=trigger, method_name="trigger_reentry")
+            self.defer(trigger=trigger.deferred(), method_name="trigger_reentry")
         # Also what is over already, for its log.
         self.trigger_reentry(context, run_here(trigger))
 

@@ -154,7 +154,7 @@ class RolloutOperator(ReportsDatasets, BaseOperator):
                 deadline=time.time() + self.ready_within_s,
                 condition=CANARY_READY,
                 delete_on_kill=False,
-            ),
+            ).deferred(),
             method_name="resume_ready",
         )
 

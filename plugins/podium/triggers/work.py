@@ -7,7 +7,7 @@ import time
 from abc import abstractmethod
 from collections.abc import AsyncIterator
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import structlog
 from airflow.providers.cncf.kubernetes.hooks.kubernetes import AsyncKubernetesHook
@@ -17,6 +17,7 @@ from podium import waiting
 from podium.hooks.copied_log import LOGGER, copied
 from podium.hooks.pod_log import Mark, PodLog
 from podium.hooks.watch import Snapshot, snapshots
+from podium.platform import settings
 from podium.supersession import die_with_supervisor, lives_on
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ class WorkTrigger(BaseTrigger):
     :param deadline: seconds since the epoch, None for ever.
     :param copies_log: copy the log of the pod that matters into the task's.
     :param delete_on_kill: delete the object when somebody ends the task.
+    :param not_before: seconds since the epoch; it fires no sooner. See `deferred`.
     :param further: arguments of the child.
     """
 
@@ -58,6 +60,7 @@ class WorkTrigger(BaseTrigger):
         deadline: float | None = None,
         copies_log: bool = False,
         delete_on_kill: bool = True,
+        not_before: float = 0.0,
         **further: Any,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -69,11 +72,12 @@ class WorkTrigger(BaseTrigger):
             "deadline": deadline,
             "copies_log": copies_log,
             "delete_on_kill": delete_on_kill,
+            "not_before": not_before,
             **further,
         }
         self.namespace, self.name, self.uid = namespace, name, uid
         self.conn_id, self.deadline = conn_id, deadline
-        self.copies_log, self.delete_on_kill = copies_log, delete_on_kill
+        self.copies_log, self.delete_on_kill, self.not_before = copies_log, delete_on_kill, not_before
         self._logs: dict[str, PodLog] = {}
         self._copied: dict[str, Mark] = {}
         self._progress = asyncio.Event()
@@ -114,6 +118,15 @@ class WorkTrigger(BaseTrigger):
         """As Airflow stores it."""
         return (f"{type(self).__module__}.{type(self).__qualname__}", self.arguments)
 
+    def deferred(self) -> Self:
+        """This trigger, for a task that defers now: it fires when the scheduler has had time to note that.
+
+        A scheduler that hears of the end of a task's process only when the task is already at work again takes it for
+        killed, and tries it anew (apache/airflow#67287, #72716).
+        """
+        self.not_before = self.arguments["not_before"] = time.time() + settings().faults.defer_noted_s
+        return self
+
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait, then fire once."""
         from kubernetes_asyncio.client import CoreV1Api
@@ -136,6 +149,7 @@ class WorkTrigger(BaseTrigger):
                 for beside in filter(None, (teller, follower)):
                     await _stop(beside)
                     self._report(beside)
+        await asyncio.sleep(max(0.0, self.not_before - time.time()))
         yield TriggerEvent(self.event(payload))  # type: ignore[no-untyped-call]
 
     async def on_kill(self) -> None:

@@ -32,6 +32,7 @@ FAULTS = {
     "orphan_check_interval_s": 3,
     "abandoned_work_check_s": 2,
     "api_outage_s": 60,
+    "defer_noted_s": 3,
 }
 SECRETS = Credentials(
     postgres_user="airflow",

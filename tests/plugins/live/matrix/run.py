@@ -153,12 +153,15 @@ class Matrix:
         end = self._patience(attempts)
         while on_their_way and time.monotonic() < end:
             for attempt in [each for each in on_their_way if self._in_phase(each)]:
-                on_their_way.remove(attempt)
                 task = self.airflow.task(attempt.cell.dag_id, attempt.run_id)
+                if victim is not None and task["state"] not in ("running", "success", "failed"):
+                    # Between two tries: a busy scheduler may have taken the first for dead.
+                    continue
+                on_their_way.remove(attempt)
                 attempt.tries = task["try_number"]
                 try:
                     if victim is not None:
-                        assert task["state"] == "running", f"it is {task['state']}"
+                        assert task["state"] == "running", f"it is over: {task['state']}"
                         os.kill(victim(int(task["pid"])), signal.SIGKILL)
                     struck.append(attempt)
                 except (AssertionError, OSError) as error:
@@ -327,7 +330,10 @@ class Matrix:
 
     def _is_taken_up(self, attempt: Attempt) -> bool:
         task = self.airflow.task(attempt.cell.dag_id, attempt.run_id)
-        return task["try_number"] > attempt.tries and task["state"] in ("running", "deferred", "success", "failed")
+        if task["state"] in ("success", "failed"):
+            # Perhaps by a try that Airflow had given up, and that lives on.
+            return True
+        return task["try_number"] > attempt.tries and task["state"] in ("running", "deferred")
 
 
 def _parent(pid: int) -> int:
