@@ -17,7 +17,7 @@ from pyiceberg.partitioning import PartitionFieldValue, PartitionKey
 from pyiceberg.table import Table
 
 #: Rows of a Parquet row group, the unit that a writer holds in memory; fewer when they are that large.
-ROW_GROUP_ROWS = 131_072
+ROW_GROUP_ROWS = 65_536
 ROW_GROUP_BYTES = 64 * 1024 * 1024
 #: A new file is begun when one has reached this size.
 FILE_BYTES = 512 * 1024 * 1024
