@@ -3,9 +3,10 @@
 Each engine is a process of its own that reads the same Parquet files and writes the same tables; all must have the same
 values as DuckDB's. Time is that of the work, a process's start left out; memory is the peak resident memory of the
 process and its children. Spark and DuckDB may spill what their limits do not hold; Polars has no limit, and is ended at
-`MOST_MB`.
+`MOST_MB`. What an engine beside Spark needs more than there is, memory or disk, is a figure too.
 """
 
+import errno
 import json
 import os
 import subprocess
@@ -32,7 +33,15 @@ MOST_MB = 12_000
 
 
 class TooLargeError(RuntimeError):
-    """An engine needs more than `MOST_MB`."""
+    """An engine needs more than there is.
+
+    :param figure: what ended it: `ended_at_mb` of memory, or `disk_full_at_mb`.
+    :param megabytes: how much there was.
+    """
+
+    def __init__(self, figure: str, megabytes: float) -> None:
+        super().__init__(f"{figure}: {megabytes:.0f}")
+        self.figure, self.megabytes = figure, megabytes
 
 
 def measure(scales: Sequence[int] = SCALES) -> dict[str, float]:
@@ -62,8 +71,8 @@ def _one(platform: Platform, folder: Path, scale: int) -> Iterator[tuple[str, fl
     for engine in OTHERS:
         try:
             seconds, memory = _run(platform, python, engine, str(folder))
-        except TooLargeError:
-            yield f"{engine}_ended_at_mb", MOST_MB
+        except TooLargeError as error:
+            yield f"{engine}_{error.figure}", error.megabytes
         else:
             yield f"{engine}_s", seconds
             yield f"{engine}_peak_memory_mb", memory
@@ -88,9 +97,10 @@ def _run(
     """Seconds of the work, and peak resident memory in megabytes.
 
     :raises RuntimeError: it failed; the text has the end of what it told.
-    :raises TooLargeError: it takes more than `MOST_MB`, and was ended.
+    :raises TooLargeError: it takes more than `MOST_MB`, and was ended; or has filled the disk.
     """
     scratch = arguments[1]
+    free_mb = psutil.disk_usage(scratch).free / 2**20
     environment = platform.base_environment() | dict(spark or {})
     environment |= {"PYTHONPATH": str(platform.paths.checkout), "POLARS_MAX_THREADS": str(THREADS), "TMPDIR": scratch}
     environment["PATH"] = f"{python.parent}{os.pathsep}{environment.get('PATH', os.defpath)}"
@@ -109,12 +119,15 @@ def _run(
             if peak > MOST_MB * 2**20:
                 process.kill()
                 process.wait()
-                raise TooLargeError(f"{' '.join(arguments)} takes more than {MOST_MB} MB")
+                raise TooLargeError("ended_at_mb", MOST_MB)
             time.sleep(POLL_SECONDS)
         answer = process.stdout.read() if process.stdout else ""
         if process.returncode:
             told.seek(0)
-            raise RuntimeError(f"{' '.join(arguments)} ended with {process.returncode}: {told.read()[-2000:]}")
+            text = told.read()[-2000:]
+            if os.strerror(errno.ENOSPC) in text:
+                raise TooLargeError("disk_full_at_mb", free_mb)
+            raise RuntimeError(f"{' '.join(arguments)} ended with {process.returncode}: {text}")
     return float(json.loads(answer.splitlines()[-1])["seconds"]), peak / 2**20
 
 
