@@ -132,6 +132,9 @@ class Settings(BaseSettings):
             "LAKE_WAREHOUSE": reach.lake_warehouse,
             "LAKE_CATALOG_URI": reach.lake_catalog_uri,
             "MLFLOW_TRACKING_URI": reach.mlflow_tracking_uri,
+            # What jobs do is told to nobody.
+            "DO_NOT_TRACK": "true",
+            "MLFLOW_DISABLE_TELEMETRY": "true",
         }
 
 

@@ -97,7 +97,8 @@ def _demo(arguments: argparse.Namespace, console: Console) -> int:
     up.up(platform, console)
     setup_s = _since_began()
     console.print(f"the platform is up after {setup_s:.0f} s")
-    # The demonstration brings plotting along, which the other commands need not wait for.
+    # The demonstration brings plotting along, which the other commands need not wait for, and which keeps its fonts.
+    os.environ.setdefault("MPLCONFIGDIR", str(platform.paths.cache / "matplotlib"))
     from include.demo.run import Access, DemoError, Options, run
 
     access = Access(

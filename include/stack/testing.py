@@ -262,6 +262,9 @@ def _command(
         "PYTHONPATH": str(environments.paths.checkout),
         "PYTHONUNBUFFERED": "1",
         "TMPDIR": scratch,
+        # These would write to the home folder, or ask servers outside.
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        **dict.fromkeys(("KERAS_HOME", "KUBECACHEDIR", "MPLCONFIGDIR"), scratch),
     }
     if suite.overlay is None:
         command = [str(suite.venv.python), "-m", "pytest"]

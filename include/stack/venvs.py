@@ -238,6 +238,8 @@ class Venv:
                 later,
                 **self.source_build.env,
                 PATH=path,
+                # TensorFlow, which a build asks how it was built itself, would write to the home folder.
+                KERAS_HOME=str(self.path),
             )
 
     def _split(self, package: str) -> tuple[Path, Path]:
