@@ -13,6 +13,7 @@ from typing import Final
 from urllib.parse import quote
 
 from include.config import Settings
+from include.config.settings import QUIET
 
 CHECKOUT: Final = Path(__file__).resolve().parents[2]
 
@@ -299,7 +300,6 @@ def _quiet() -> dict[str, str]:
     return {
         "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
         "SCARF_ANALYTICS": "false",
-        "DO_NOT_TRACK": "1",
         "AIRFLOW__METRICS__STATSD_ON": "False",
-        "MLFLOW_DISABLE_TELEMETRY": "true",
+        **QUIET,
     }

@@ -7,7 +7,7 @@ All of it is validated at once; an error names the file, the key and the mend.
 
 import os
 from pathlib import Path
-from typing import Literal, Self
+from typing import Final, Literal, Self
 
 import yaml
 from pydantic import ValidationError, model_validator
@@ -29,6 +29,10 @@ ENVIRONMENTS = ("local", "dev", "staging", "prod")
 
 class ConfigError(Exception):
     """The configuration of an environment cannot be used; the text says which file, key and mend."""
+
+
+#: In the environment of whatever runs: what is done here is told to nobody.
+QUIET: Final = {"DO_NOT_TRACK": "true", "MLFLOW_DISABLE_TELEMETRY": "true"}
 
 
 class Settings(BaseSettings):
@@ -132,9 +136,7 @@ class Settings(BaseSettings):
             "LAKE_WAREHOUSE": reach.lake_warehouse,
             "LAKE_CATALOG_URI": reach.lake_catalog_uri,
             "MLFLOW_TRACKING_URI": reach.mlflow_tracking_uri,
-            # What jobs do is told to nobody.
-            "DO_NOT_TRACK": "true",
-            "MLFLOW_DISABLE_TELEMETRY": "true",
+            **QUIET,
         }
 
 

@@ -18,6 +18,7 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
+from include.config.settings import QUIET
 from include.stack.environments import Environments
 from include.stack.errors import StackError
 from include.stack.progress import Progress
@@ -263,7 +264,7 @@ def _command(
         "PYTHONUNBUFFERED": "1",
         "TMPDIR": scratch,
         # These would write to the home folder, or ask servers outside.
-        "MLFLOW_DISABLE_TELEMETRY": "true",
+        **QUIET,
         **dict.fromkeys(("KERAS_HOME", "KUBECACHEDIR", "MPLCONFIGDIR"), scratch),
     }
     if suite.overlay is None:

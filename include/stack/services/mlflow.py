@@ -2,6 +2,7 @@
 
 from urllib.parse import quote
 
+from include.config.settings import QUIET
 from include.stack.environments import step_of
 from include.stack.health import http
 from include.stack.ports import HOST
@@ -36,8 +37,7 @@ def service(platform: Platform) -> Service:
             # Names it is called by; any other is taken for DNS rebinding.
             "MLFLOW_SERVER_ALLOWED_HOSTS": ",".join(_names(platform)),
             "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
-            "MLFLOW_DISABLE_TELEMETRY": "true",
-            "DO_NOT_TRACK": "true",
+            **QUIET,
             "PATH": f"{venv.bin}:/usr/bin:/bin",
         },
         ports=("mlflow",),

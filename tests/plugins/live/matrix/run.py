@@ -166,7 +166,8 @@ class Matrix:
                     struck.append(attempt)
                 except (AssertionError, OSError) as error:
                     attempt.problems.append(f"could not be struck: {error!r}")
-            time.sleep(ROUND_S)
+            if on_their_way:
+                time.sleep(ROUND_S)
         for attempt in on_their_way:
             attempt.problems.append(f"waited in vain for {attempt.run_id} to be {attempt.cell.phase}")
         return struck
