@@ -42,7 +42,8 @@ for namespace in catalog.list_namespaces():
             if name in view.snapshots:
                 tables[name]["viewed"] = table.scan(household, snapshot_id=view.snapshots[name]).count()
 audit = catalog.load_table("platform.audit").scan().to_arrow().to_pylist() if "platform.audit" in tables else []
-trail = [{name: row[name] for name in ("dag_id", "task_id", "state", "started_by", "outputs")} for row in audit]
+told = ("dag_id", "task_id", "state", "started_by", "inputs", "outputs")
+trail = [{name: row[name] for name in told} for row in audit]
 print("PODIUM_RESULT " + json.dumps({"tables": tables, "trail": trail}))
 """
 
@@ -136,6 +137,17 @@ def test_the_audit_trail_holds_every_task_and_names_nobody(operations: Operation
     outputs = {item["name"]: item for item in json.loads(built["outputs"])}
     assert int(outputs["features.serving"]["snapshot_id"]) > 0
     assert outputs["features.interactions"]["rows"] > 0
+    # Tasks without a pod tell what they go by, too.
+    announced, *_ = [
+        row
+        for row in trail
+        if (row["dag_id"], row["task_id"], row["state"]) == ("ingest_transactions", "announce", "success")
+    ]
+    (table,) = json.loads(announced["inputs"])
+    assert (table["name"], int(table["snapshot_id"]) > 0, table["rows"] > 0) == ("sales.transactions", True, True)
+    (rolled_out,) = [row for row in trail if row["task_id"] == "rollout"]
+    (served,) = json.loads(rolled_out["outputs"])
+    assert (served["kind"], served["version"]) == ("service", json.loads(rolled_out["inputs"])[0]["version"])
     by_hand = {row["started_by"] for row in trail if row["dag_id"] == "maintain_lake"}
     assert all(name.startswith("user:") and "admin" not in name for name in by_hand)
 
