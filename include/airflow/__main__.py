@@ -1,7 +1,7 @@
 """Print the ConfigMap `podium-airflow`, for the chart's `extraEnvFrom`: `python -m include.airflow prod`.
 
-It holds how soon Airflow notices that a process of its own has died (`faults` in the settings), and where OpenLineage's
-events go (`lineage`).
+It holds how events of assets queue, how soon Airflow notices that a process of its own has died (`faults` in the
+settings), and where OpenLineage's events go (`lineage`).
 """
 
 import sys
@@ -10,7 +10,7 @@ from typing import Final
 
 import yaml
 
-from include.airflow.settings import faults, lineage
+from include.airflow.settings import assets, faults, lineage
 from include.config import ConfigError, load_settings
 
 #: Where events lie in the image of the chart, with the transport `file`.
@@ -24,7 +24,7 @@ def main() -> int:
     except ConfigError as error:
         print(error, file=sys.stderr)
         return 2
-    data = faults(settings) | lineage(settings, LINEAGE_FILE)
+    data = assets() | faults(settings) | lineage(settings, LINEAGE_FILE)
     metadata = {"name": "podium-airflow", "namespace": settings.kubernetes.namespace}
     manifest = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data}
     yaml.safe_dump(manifest, sys.stdout, sort_keys=False)

@@ -133,6 +133,7 @@ def environment(settings: Settings, home: Path, credentials: Credentials) -> dic
         **_core(settings, paths, base_url, credentials),
         **_database(database),
         **_scheduling(settings),
+        **assets(),
         **faults(settings),
         **_api(settings.ports.airflow, base_url, credentials),
         **_logging(paths.logs),
@@ -235,6 +236,11 @@ def _scheduling(settings: Settings) -> dict[str, str]:
         "AIRFLOW__SCHEDULER__CATCHUP_BY_DEFAULT": "False",
         "AIRFLOW__TRIGGERER__CAPACITY": "200",
     }
+
+
+def assets() -> dict[str, str]:
+    """How events of assets queue for the runs they start; the same in the chart."""
+    return {"AIRFLOW__CORE__ASSET_MANAGER_CLASS": "podium.asset_manager.AssetManager"}
 
 
 def _api(port: int, base_url: str, credentials: Credentials) -> dict[str, str]:

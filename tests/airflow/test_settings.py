@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from include.airflow.__main__ import main
-from include.airflow.settings import PROCESSES, Credentials, environment, faults, prepare
+from include.airflow.settings import PROCESSES, Credentials, assets, environment, faults, prepare
 from include.config import load_settings
 from include.config.settings import ENVIRONMENTS
 
@@ -55,7 +55,7 @@ def test_a_chart_gets_them_as_a_config_map(monkeypatch: pytest.MonkeyPatch, caps
     assert main() == 0
     manifest = yaml.safe_load(capsys.readouterr().out)
     assert (manifest["kind"], manifest["metadata"]["name"]) == ("ConfigMap", "podium-airflow")
-    assert faults(load_settings("prod")).items() <= manifest["data"].items()
+    assert (assets() | faults(load_settings("prod"))).items() <= manifest["data"].items()
     transport = json.loads(manifest["data"]["AIRFLOW__OPENLINEAGE__TRANSPORT"])
     assert (transport["type"], transport["topic"]) == ("kafka", "platform.lineage")
     monkeypatch.setattr("sys.argv", ["include.airflow", "nowhere"])
