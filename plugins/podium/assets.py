@@ -1,6 +1,6 @@
 """The assets that link the DAGs: what one announces starts the next.
 
-An event's `extra` says what it stands for; consumers read it from `triggering_asset_events`.
+An event's `extra` says what it stands for.
 
 The schemes begin with `x-`, which Airflow leaves to its users: for any other it asks all providers, and so imports half
 of them, boto3 among them, in every task.
