@@ -265,7 +265,7 @@ def _command(
         "TMPDIR": scratch,
         # These would write to the home folder, or ask servers outside.
         **QUIET,
-        **dict.fromkeys(("KERAS_HOME", "KUBECACHEDIR", "MPLCONFIGDIR"), scratch),
+        **dict.fromkeys(("AIRFLOW_HOME", "KERAS_HOME", "KUBECACHEDIR", "MPLCONFIGDIR"), scratch),
     }
     if suite.overlay is None:
         command = [str(suite.venv.python), "-m", "pytest"]

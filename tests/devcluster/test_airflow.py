@@ -20,7 +20,6 @@ from kubernetes.client.exceptions import ApiException
 
 from tests.devcluster.cluster import Cluster, eventually
 
-pytest.importorskip("airflow.providers.cncf.kubernetes")
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 CHECKOUT = Path(__file__).parents[2]

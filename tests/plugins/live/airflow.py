@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -178,6 +179,7 @@ def running_airflow(
     variables = environment(settings, home, secrets) | {
         "PATH": os.environ["PATH"],
         "HOME": str(home),
+        "TMPDIR": tempfile.gettempdir(),
         "AIRFLOW__CORE__DAGS_FOLDER": str(dags),
         "AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST": json.dumps([bundle]),
         "AIRFLOW_CONN_KUBERNETES_DEFAULT": json.dumps(connection),
