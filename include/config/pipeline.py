@@ -86,7 +86,7 @@ class Features(Section):
     cutoffs: tuple[dt.date, ...] = Field(min_length=1, description="first days of months, in the shop's time")
     driver_cores: int = Field(ge=1)
     driver_memory: str
-    executor_instances: int = Field(ge=0)
+    executor_instances: int = Field(ge=1)
     core_request: str | None = Field(
         default=None, description="CPU request of driver and executors, where it is less than their cores"
     )
@@ -190,7 +190,7 @@ class Upkeep(Section):
     min_input_files: int = Field(ge=2, description="so many small files of a partition are worth rewriting")
     max_files: int = Field(ge=1, description="a run rewrites at most so many files of a table; the next one goes on")
     driver_memory: str = "2g"
-    executor_instances: int = Field(ge=0)
+    executor_instances: int = Field(ge=1)
     core_request: str | None = Field(
         default=None, description="CPU request of driver and executors, where it is less than one core"
     )

@@ -20,7 +20,7 @@ from podium.kinds import Kind, Phase
 from podium.lineage import Reported, image_id
 from podium.results import TAIL_LINES, NoResultError, find_result
 from podium.supersession import was_killed
-from podium.triggers.custom_resource import CustomResourceTrigger
+from podium.triggers.custom_resource import WORKER_LOST, CustomResourceTrigger
 from podium.triggers.work import run_here
 
 if TYPE_CHECKING:
@@ -126,15 +126,29 @@ class CustomResourceRun:
             raise WorkTimeoutError(f"{task_id} did not finish within its execution_timeout; it was ended.\n{text}")
         if status != Phase.SUCCEEDED:
             text = self.hook.explain(self.kind, name)
-            if self.cleanup is Cleanup.DELETE_ALWAYS:
+            if self.cleanup is Cleanup.DELETE_ALWAYS or self._still_holds(name, event):
                 collected.ensure_current()
                 self.hook.delete(self.kind, name)
-            raise WorkFailedError(f"{task_id} failed.\n{text}")
+            why = f"{event['message']}\n" if event.get("reason") in (WORKER_LOST, *self.kind.refused) else ""
+            raise WorkFailedError(f"{task_id} failed.\n{why}{text}")
         result, image = self._result(name) if self.wants_result else (self._own_result(name), "")
         if self.cleanup is not Cleanup.KEEP:
             collected.write(result)
             self.hook.delete(self.kind, name)
         return self._report(result, image)
+
+    def _still_holds(self, name: str, event: dict[str, Any]) -> bool:
+        """Whether failed work goes on to hold what it was given: nobody else takes GPUs away from it.
+
+        Controllers end the pods of what they call failed, but not all of them, nor always: those of an MPIJob that
+        lost a worker to an eviction, for instance, stay (kubeflow/mpi-operator#647).
+        """
+        if event["status"] != Phase.FAILED:
+            return False
+        if event.get("reason") != WORKER_LOST and self.hook.is_let_go(self.kind, name):
+            return False
+        self.operator.log.info("%s %s has failed and still has pods: deleting it", self.kind.name, name)
+        return True
 
     def _report(self, result: Any, image: str = "") -> Any:
         """Note the result for lineage and the audit trail."""

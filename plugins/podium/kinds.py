@@ -10,6 +10,8 @@ from enum import StrEnum
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from podium.gang import Gang
+
 Manifest = Mapping[str, Any]
 
 
@@ -74,6 +76,8 @@ class Kind:
     :param pod_selector: label selector of the pods whose log matters; `{name}` is the object's name.
     :param container: the container in them that matters.
     :param all_pods_selector: label selector of all pods of the object; default: `pod_selector`.
+    :param gang: the pods that have to live until the work is over, where the controller does not look after them.
+    :param refused: reasons of events by which the controller says that it will never do anything about the object.
     :param is_observed: whether the status is about the present spec.
     """
 
@@ -91,6 +95,8 @@ class Kind:
     pod_selector: str = ""
     container: str = ""
     all_pods_selector: str = ""
+    gang: Gang | None = None
+    refused: frozenset[str] = frozenset()
     is_observed: Callable[[Manifest], bool] = generation_is_observed
 
     def __post_init__(self) -> None:
@@ -188,6 +194,9 @@ MPI_JOB: Final = Kind(
     pod_selector="training.kubeflow.org/job-name={name},training.kubeflow.org/job-role=launcher",
     container="launcher",
     all_pods_selector="training.kubeflow.org/job-name={name}",
+    gang=Gang("training.kubeflow.org/job-role", member="worker", lead="launcher"),
+    # What its own checks refuse has no status, then or ever.
+    refused=frozenset({"ValidationError"}),
 )
 
 # kserve pkg/apis/serving/v1beta1. It never fails for good: whoever waits sets a limit.

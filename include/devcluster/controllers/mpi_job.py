@@ -8,7 +8,7 @@ from include.devcluster.controllers import mpi_pods
 from include.devcluster.controllers.client import ApiError, KubeApi
 from include.devcluster.controllers.informer import Informer
 from include.devcluster.controllers.mpi_plan import index_of, plan
-from include.devcluster.controllers.mpi_status import is_finished
+from include.devcluster.controllers.mpi_validation import errors_of, is_managed_elsewhere
 from include.devcluster.controllers.objects import (
     CONFIG_MAPS,
     PODS,
@@ -36,6 +36,11 @@ class MPIJobController(Controller):
 
     async def reconcile(self, owner: Manifest) -> float | None:
         """Make a plan and carry it out."""
+        if is_managed_elsewhere(owner):
+            return None
+        if errors := errors_of(owner):
+            await self.event(owner, "Warning", "ValidationError", f"Found validation errors: {errors}")
+            return None
         pods = self.pods_of(owner)
         todo = plan(owner, pods, utc_now())
         if todo.launcher_attempt is not None and await self._has_vanished(owner, todo.launcher_attempt):
@@ -47,7 +52,7 @@ class MPIJobController(Controller):
         await self.update_status(owner, todo.status)
         for pod in todo.delete:
             await self.delete_pod(pod)
-        if is_finished(todo.status) or has_condition(todo.status["conditions"], "Suspended"):
+        if todo.status.get("completionTime") or has_condition(todo.status["conditions"], "Suspended"):
             # What goes from here on goes on purpose: after a suspension a launcher of the same name comes again.
             self._launched.pop(key_of(owner), None)
         await self._announce(owner, todo.status)

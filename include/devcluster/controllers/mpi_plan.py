@@ -1,8 +1,16 @@
 """What follows from an MPIJob and its pods: which pods to make and to delete, and the status.
 
-The launcher waits for its workers under either ``launcherCreationPolicy``: the host file holds their addresses. A
-retry (``runPolicy.backoffLimit``) is a new launcher pod; it is not tried once a worker is lost, for lost workers are
-not replaced (nor does the mpi-operator) and it could only fail again.
+The rules are those of kubeflow/mpi-operator (pkg/controller/mpi_job_controller.go), also where they are harsh:
+
+- Only the launcher ends a job. One whose worker has failed before there is a launcher waits for ever, and a worker that
+  fails later is not replaced: the launcher has to notice. A worker pod that was deleted is made anew.
+- An evicted worker sets the condition Failed, and no more: launcher and workers go on, and hold what they hold.
+- Deadline, retries and time to live are the launcher's, which is a batch/v1 Job there: none of them ends a job that
+  waits for its workers. A retry (``runPolicy.backoffLimit``) is a new launcher pod.
+- What it cannot work with is told by an event, and never by the status.
+
+Two things are kinder: the launcher waits for its workers under either ``launcherCreationPolicy``, as the host file
+holds their addresses, and a failed job's message tells what the launcher said last.
 """
 
 from __future__ import annotations
@@ -13,7 +21,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from include.devcluster.controllers import mpi_pods
-from include.devcluster.controllers.mpi_status import count, finish, is_finished, with_condition, with_replicas
+from include.devcluster.controllers.mpi_status import (
+    count,
+    finish,
+    is_finished,
+    with_condition,
+    with_evicted,
+    with_replicas,
+)
 from include.devcluster.controllers.objects import (
     Manifest,
     failure_text,
@@ -54,7 +69,7 @@ def plan(job: Manifest, pods: Sequence[Manifest], now: dt.datetime, *, vanished:
     name = "/".join((job["metadata"]["namespace"], job["metadata"]["name"]))
     if not status.get("conditions"):
         status = with_condition(status, "Created", "True", "MPIJobCreated", f"MPIJob {name} is created.", now)
-    if is_finished(status):
+    if is_finished(status) and status.get("completionTime"):
         replicas = {**(status.get("replicaStatuses") or {}), "Worker": count(workers)}
         left = _time_to_live(policy, status, now) if launchers else None
         expired = launchers if left is not None and left <= 0 else []
@@ -62,6 +77,7 @@ def plan(job: Manifest, pods: Sequence[Manifest], now: dt.datetime, *, vanished:
         return Plan(
             {**status, "replicaStatuses": replicas}, delete=[*_to_clean(policy, workers), *expired], again=again
         )
+    status = with_evicted(status, workers, now)
     if policy.get("suspend"):
         status = with_condition(status, "Suspended", "True", "MPIJobSuspended", "MPIJob suspended", now)
         return Plan(with_replicas(status, [], []), delete=[*launchers, *workers])
@@ -78,7 +94,7 @@ def plan(job: Manifest, pods: Sequence[Manifest], now: dt.datetime, *, vanished:
         return Plan(status, delete=_to_clean(policy, workers))
     if vanished:
         status["replicaStatuses"] = {**(status.get("replicaStatuses") or {}), "Launcher": {"active": 1}}
-    if failure := _failure(job, status, launchers, workers, now):
+    if failure := _failure(job, status, launchers, now):
         status = finish(with_replicas(status, launchers, workers), "Failed", *failure, now)
         return Plan(
             status, delete=_to_clean(policy, workers) + [p for p in launchers if phase(p) in ("Pending", "Running")]
@@ -88,7 +104,7 @@ def plan(job: Manifest, pods: Sequence[Manifest], now: dt.datetime, *, vanished:
     ready = not missing and all(is_ready(p) for p in workers)
     if any(phase(p) == "Running" for p in launchers) and all(phase(p) == "Running" for p in workers) and not missing:
         status = with_condition(status, "Running", "True", "MPIJobRunning", f"MPIJob {name} is running.", now)
-    deadline = _deadline(policy, status, now)
+    deadline = _deadline(policy, launchers, now)
     waits = [seconds for seconds in (again, deadline) if seconds is not None]
     return Plan(
         with_replicas(status, launchers, workers),
@@ -99,24 +115,15 @@ def plan(job: Manifest, pods: Sequence[Manifest], now: dt.datetime, *, vanished:
 
 
 def _failure(
-    job: Manifest, status: Manifest, launchers: Sequence[Manifest], workers: Sequence[Manifest], now: dt.datetime
+    job: Manifest, status: Manifest, launchers: Sequence[Manifest], now: dt.datetime
 ) -> tuple[str, str] | None:
-    """Reason and message when the job has failed for good."""
+    """Reason and message when the launcher's Job has failed for good."""
     policy = job["spec"].get("runPolicy") or {}
-    left = _deadline(policy, status, now)
+    left = _deadline(policy, launchers, now)
     if left is not None and left <= 0:
-        return "DeadlineExceeded", f"Job was active longer than its {policy['activeDeadlineSeconds']} s deadline"
-    evicted = [p for p in workers if (p.get("status") or {}).get("reason") == "Evicted"]
-    if evicted:
-        return "MPIJobEvicted", f"{len(evicted)}/{len(workers)} workers are evicted"
-    lost = [failure_text(p) for p in workers if phase(p) in ("Failed", "Succeeded")]
+        return "DeadlineExceeded", "Job was active longer than specified deadline"
     failed = [p for p in launchers if phase(p) == "Failed"]
     limit = int(policy.get("backoffLimit", DEFAULT_BACKOFF_LIMIT))
-    active = any(phase(p) in ("Pending", "Running") for p in launchers)
-    # While the launcher still runs it is left to notice by itself: its log then tells what the ranks saw.
-    if lost and not active:
-        after = f"; launcher: {failure_text(failed[-1])}" if failed else ""
-        return "MPIJobFailed", shorten(f"worker lost: {'; '.join(lost)}{after}")
     # A Job counts a pod that was deleted under it as a failed one.
     was_active = bool(((status.get("replicaStatuses") or {}).get("Launcher") or {}).get("active"))
     if was_active and not launchers and limit == 0:
@@ -144,10 +151,12 @@ def _next_attempt(launchers: Sequence[Manifest], now: dt.datetime) -> tuple[int 
     return (attempt_of(last) + 1, None) if wait <= 0 else (None, wait)
 
 
-def _deadline(policy: Manifest, status: Manifest, now: dt.datetime) -> float | None:
-    if not policy.get("activeDeadlineSeconds"):
+def _deadline(policy: Manifest, launchers: Sequence[Manifest], now: dt.datetime) -> float | None:
+    """How long the launcher's Job may still take; it begins with the first launcher, not with the workers."""
+    if not policy.get("activeDeadlineSeconds") or not launchers:
         return None
-    return float(policy["activeDeadlineSeconds"]) - (now - from_rfc3339(status["startTime"])).total_seconds()
+    began = min(from_rfc3339(p["metadata"]["creationTimestamp"]) for p in launchers)
+    return float(policy["activeDeadlineSeconds"]) - (now - began).total_seconds()
 
 
 def _time_to_live(policy: Manifest, status: Manifest, now: dt.datetime) -> float | None:

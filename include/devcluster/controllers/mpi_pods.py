@@ -23,6 +23,9 @@ ROLE_LABEL = "training.kubeflow.org/job-role"
 INDEX_LABEL = "training.kubeflow.org/replica-index"
 OPERATOR_LABEL = "training.kubeflow.org/operator-name"
 
+#: What the operator takes for a role that names none.
+RESTART_POLICIES = {"Launcher": "OnFailure", "Worker": "Never"}
+
 # A shell as PID 1 that ends at once on SIGTERM: `sleep infinity` alone would ignore it and sit out the grace period.
 HOLD = ["/bin/sh", "-c", "trap 'exit 0' TERM INT; while :; do sleep 3600 & wait $!; done"]
 REMOTE_SHELL = f"""#!/bin/sh
@@ -49,9 +52,8 @@ def labels(job: Manifest, role: str) -> dict[str, str]:
 def worker_pod(job: Manifest, index: int) -> Manifest:
     """A worker: its template, holding until it is deleted."""
     name = f"{job['metadata']['name']}-worker-{index}"
-    spec = replicas(job, "Worker")
     manifest = _pod(job, "Worker", name, {INDEX_LABEL: str(index)})
-    manifest["spec"]["restartPolicy"] = _restart_policy(spec)
+    manifest["spec"]["restartPolicy"] = replicas(job, "Worker").get("restartPolicy") or RESTART_POLICIES["Worker"]
     main = manifest["spec"]["containers"][0]
     command = [*(main.get("command") or []), *(main.get("args") or [])]
     # Where ssh is used the command is sshd (the operator's default): here the ranks come by exec.
@@ -135,8 +137,3 @@ def _pod(job: Manifest, role: str, name: str, extra: dict[str, str]) -> Manifest
     spec = {**template["spec"], "hostname": name, "subdomain": job["metadata"]["name"]}
     spec["containers"] = list(spec["containers"])
     return {"metadata": {"name": name, "labels": own, "annotations": metadata.get("annotations") or {}}, "spec": spec}
-
-
-def _restart_policy(spec: Manifest) -> str:
-    policy = str(spec.get("restartPolicy") or "Never")
-    return "Never" if policy == "ExitCode" else policy

@@ -25,14 +25,23 @@ def finish(status: Manifest, kind: str, reason: str, message: str, now: dt.datet
     return {**with_condition(status, kind, "True", reason, message, now), "completionTime": to_rfc3339(now)}
 
 
+def with_evicted(status: Manifest, workers: Sequence[Manifest], now: dt.datetime) -> Manifest:
+    """Set the condition Failed when workers were evicted. The job goes on: see `mpi_plan`."""
+    evicted = sum(phase(p) == "Failed" and (p.get("status") or {}).get("reason") == "Evicted" for p in workers)
+    if not evicted:
+        return status
+    text = f"{evicted}/{len(workers)} workers are evicted"
+    return with_condition(status, "Failed", "True", "MPIJobEvicted", text, now)
+
+
 def is_finished(status: Manifest) -> bool:
-    """True when the job has succeeded or failed for good."""
+    """True when the job says that it has succeeded or failed."""
     conditions = status.get("conditions") or []
     return has_condition(conditions, "Succeeded") or has_condition(conditions, "Failed")
 
 
 def with_condition(status: Manifest, kind: str, value: str, reason: str, message: str, now: dt.datetime) -> Manifest:
-    """Set a condition by the operator's rules: unchanged if status and reason are, and an end stops Running."""
+    """Set a condition by the operator's rules: unchanged if status and reason are; an end stops Running and Failed."""
     conditions = list(status.get("conditions") or [])
     current = next((c for c in conditions if c["type"] == kind), None)
     if current and (current["status"], current.get("reason")) == (value, reason):
@@ -41,7 +50,9 @@ def with_condition(status: Manifest, kind: str, value: str, reason: str, message
     since = current["lastTransitionTime"] if current and current["status"] == value else stamp
     if kind in ("Succeeded", "Failed"):
         stopped = {"status": "False", "lastTransitionTime": stamp, "lastUpdateTime": stamp}
-        conditions = [{**c, **stopped} if c["type"] == "Running" and c["status"] == "True" else c for c in conditions]
+        conditions = [
+            {**c, **stopped} if c["type"] in ("Running", "Failed") and c["status"] == "True" else c for c in conditions
+        ]
     new = {"type": kind, "status": value, "reason": reason, "message": message}
     new |= {"lastTransitionTime": since, "lastUpdateTime": stamp}
     return {**status, "conditions": [*(c for c in conditions if c["type"] != kind), new]}

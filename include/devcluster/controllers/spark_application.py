@@ -1,18 +1,24 @@
 """SparkApplication (sparkoperator.k8s.io/v1beta2): a driver pod that runs spark-submit in local mode.
 
+A change of its spec ends what runs and runs it again, but for `suspend` and `timeToLiveSeconds`
+(kubeflow/spark-operator internal/controller/sparkapplication/event_filter.go). One while no controller runs is not
+seen.
+
 Executors are threads of the driver, ``driver.cores`` of them, so ``spec.executor`` is not used and executorState stays
 empty.
 """
 
 from __future__ import annotations
 
-from include.devcluster.controllers.client import ApiError
-from include.devcluster.controllers.objects import PODS, Manifest, Resource, labels_of, utc_now
-from include.devcluster.controllers.reconciler import Controller
+from include.devcluster.controllers.client import ApiError, KubeApi
+from include.devcluster.controllers.informer import Informer
+from include.devcluster.controllers.objects import PODS, Manifest, Resource, key_of, labels_of, short_hash, utc_now
+from include.devcluster.controllers.reconciler import Controller, Key
 from include.devcluster.controllers.spark_driver import SUBMISSION_LABEL, driver_pod
 from include.devcluster.controllers.spark_states import next_step, state_of
 
 SPARK_APPLICATIONS = Resource("sparkoperator.k8s.io", "v1beta2", "sparkapplications", "SparkApplication")
+HARMLESS = ("suspend", "timeToLiveSeconds")
 EVENT_KINDS = {
     "SUBMITTED": ("Normal", "SparkApplicationSubmitted"),
     "RUNNING": ("Normal", "SparkDriverRunning"),
@@ -28,11 +34,18 @@ class SparkApplicationController(Controller):
 
     resource = SPARK_APPLICATIONS
 
+    def __init__(self, api: KubeApi, owners: Informer, pods: Informer) -> None:
+        super().__init__(api, owners, pods)
+        self._specs: dict[Key, tuple[str, str]] = {}  # application -> its uid, a hash of the spec last looked at
+
     async def reconcile(self, owner: Manifest) -> float | None:
         """Take one step."""
         drivers = [p for p in self.pods_of(owner) if labels_of(p).get("spark-role") == "driver"]
         driver = drivers[0] if drivers else None
-        step = next_step(owner, driver, utc_now())
+        spec = short_hash({key: value for key, value in owner["spec"].items() if key not in HARMLESS})
+        seen = (owner["metadata"]["uid"], spec)
+        before = self._specs.get(key_of(owner), seen)
+        step = next_step(owner, driver, utc_now(), changed=before[0] == seen[0] and before != seen)
         status = step.status
         if step.action == "submit":
             status = await self._submit(owner, status)
@@ -42,8 +55,13 @@ class SparkApplicationController(Controller):
             await self.api.delete(self.resource, owner["metadata"]["namespace"], owner["metadata"]["name"])
             return None
         await self.update_status(owner, status)
+        self._specs[key_of(owner)] = seen
         await self._announce(owner, status)
         return step.again
+
+    async def gone(self, key: Key) -> None:
+        """Forget the spec of an application that was deleted."""
+        self._specs.pop(key, None)
 
     async def _submit(self, owner: Manifest, status: Manifest) -> Manifest:
         try:

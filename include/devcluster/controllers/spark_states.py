@@ -25,6 +25,9 @@ DRIVER_GRACE_S = 10.0
 """How long a submitted driver pod may be missing (the operator's --driver-pod-creation-grace-period)."""
 
 TERMINAL = ("COMPLETED", "FAILED")
+SUSPENDABLE = ("", "SUBMITTED", "RUNNING", "UNKNOWN", "PENDING_RERUN", "RESUMING")
+STOPPING = {"INVALIDATING": "PENDING_RERUN", "SUSPENDING": "SUSPENDED"}
+"""States in which the driver is being ended, and what comes after."""
 
 
 @dataclass(frozen=True)
@@ -46,11 +49,22 @@ def submission_id(app: Manifest, attempt: int) -> str:
     return str(uuid.uuid5(uuid.UUID(app["metadata"]["uid"]), str(attempt)))
 
 
-def next_step(app: Manifest, driver: Manifest | None, now: dt.datetime) -> Step:
-    """One transition of the state machine, from the application's status and its driver pod (or none)."""
+def next_step(app: Manifest, driver: Manifest | None, now: dt.datetime, *, changed: bool = False) -> Step:
+    """One transition of the state machine, from the application's status and its driver pod (or none).
+
+    :param changed: whether the spec has changed since it was last looked at: what runs is ended and run again.
+    """
     status = app.get("status") or {}
     state = state_of(status)
-    if state in ("", "PENDING_RERUN"):
+    if changed and state:
+        return Step(_in_state(status, "INVALIDATING"))
+    if app["spec"].get("suspend") and state in SUSPENDABLE:
+        return Step(_in_state(status, "SUSPENDING"))
+    if state in STOPPING:
+        return Step(status, "delete driver") if driver is not None else Step(_in_state(status, STOPPING[state]))
+    if state == "SUSPENDED":
+        return Step(status if app["spec"].get("suspend") else _in_state(status, "RESUMING"))
+    if state in ("", "PENDING_RERUN", "RESUMING"):
         return _submit(app, status, driver, now)
     if state in ("SUBMITTED", "RUNNING", "UNKNOWN"):
         return _observe(status, driver, now)

@@ -38,6 +38,10 @@ def admit(obj: Object, schema: Object, kind: str) -> None:
     _shape(obj, root)
     causes = list(_causes(obj, {**root, "required": [k for k in schema.get("required", []) if k not in _ROOT]}, ""))
     obj |= kept
+    if "metadata" in schema.get("properties", {}):
+        # Of the metadata, a schema may restrict the names alone.
+        names = {key: obj["metadata"][key] for key in ("name", "generateName") if key in obj["metadata"]}
+        causes += _causes(names, schema["properties"]["metadata"], "metadata")
     if causes:
         raise invalid(kind, name(obj), *causes)
 

@@ -14,6 +14,7 @@ FIELD_MANAGER: Final = "podium"
 APPLY: Final = "application/apply-patch+yaml"
 JSON_PATCH: Final = "application/json-patch+json"
 GONE_WITHIN_S: Final = 120
+LET_GO_WITHIN_S: Final = 10
 OTHERS: Final = 2
 
 Object = dict[str, Any]
@@ -131,6 +132,24 @@ class CustomResourceHook(KubernetesHook):
             stop=stop_after_delay(GONE_WITHIN_S),
         )
         gone(lambda: self.read(kind, name) is not None or bool(self.pods(kind, name)))()
+
+    def is_let_go(self, kind: Kind, name: str) -> bool:
+        """Whether every pod of an object has ended or is being deleted, within `LET_GO_WITHIN_S`."""
+        selector = kind.all_pods_selector.format(name=name)
+
+        def active() -> bool:
+            return any(
+                pod["status"].get("phase") in ("Pending", "Running") and not pod["metadata"].get("deletionTimestamp")
+                for pod in self.find_pods(selector)
+            )
+
+        waiting = retry(
+            retry=retry_if_result(bool),
+            wait=wait_exponential(multiplier=0.1, max=2),
+            stop=stop_after_delay(LET_GO_WITHIN_S),
+            retry_error_callback=lambda _: True,
+        )
+        return not waiting(active)()
 
     def pods(self, kind: Kind, name: str) -> list[Object]:
         """The pods that matter of an object, oldest first."""

@@ -41,7 +41,7 @@ class PodiumSparkOperator(ReportsDatasets, SparkKubernetesOperator):
     :param node_pool: name under `node_pools` in the settings.
     :param driver_cores: cores of the driver.
     :param driver_memory: heap of the driver, as Spark has it (`2g`).
-    :param executors: how many executors.
+    :param executors: how many executors; the operator takes no application without one.
     :param executor_cores: cores of one executor.
     :param executor_memory: heap of one executor.
     :param core_request: CPU request of driver and executors where it is less than their cores, for nodes that they
@@ -79,9 +79,7 @@ class PodiumSparkOperator(ReportsDatasets, SparkKubernetesOperator):
             node_pool,
             cpu=core_request or str(driver_cores),
             memory=spark_pod_memory(driver_memory),
-            beside=[Demand(executors, core_request or str(executor_cores), spark_pod_memory(executor_memory))]
-            if executors
-            else [],
+            beside=[Demand(executors, core_request or str(executor_cores), spark_pod_memory(executor_memory))],
         )
         request = {"coreRequest": core_request} if core_request else {}
         variables = pod_parts.environment("{{ dag.dag_id }}", "{{ run_id }}", reference)

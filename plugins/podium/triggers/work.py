@@ -147,7 +147,7 @@ class WorkTrigger(BaseTrigger):
                     await self._await_shown()
             finally:
                 for beside in filter(None, (teller, follower)):
-                    await _stop(beside)
+                    await stop(beside)
                     self._report(beside)
         await asyncio.sleep(max(0.0, self.not_before - time.time()))
         yield TriggerEvent(self.event(payload))  # type: ignore[no-untyped-call]
@@ -180,7 +180,7 @@ class WorkTrigger(BaseTrigger):
                         self.log.info("%s", line)
                 said = found
         finally:
-            await _stop(pending)
+            await stop(pending)
 
     async def _stuck(self, api: "CoreV1Api", pods: Snapshot) -> list[str]:
         """What else holds up pods that have no reason of their own: the events say it."""
@@ -232,7 +232,7 @@ class WorkTrigger(BaseTrigger):
                     await self._progress.wait()
             except TimeoutError:
                 break
-        await _stop(follower)
+        await stop(follower)
         try:
             async with asyncio.timeout(LOG_REST_S):
                 async for pods in snapshots(partial(api.list_namespaced_pod, self.namespace), **self.log_pods):
@@ -315,7 +315,8 @@ def run_here(trigger: WorkTrigger) -> Payload:
             signal.signal(signal.SIGALRM, handler)
 
 
-async def _stop(task: "asyncio.Future[Any]") -> None:
+async def stop(task: "asyncio.Future[Any]") -> None:
+    """Cancel something that runs beside, and wait until it has ended."""
     # Asked again until it obeys: a library on the way may take a cancellation for its own.
     while not task.done():
         task.cancel()

@@ -11,7 +11,7 @@ import pytest
 
 from include.devcluster.controllers.mpi_job import MPI_JOBS
 from include.devcluster.controllers.mpi_status import is_finished
-from include.devcluster.controllers.objects import Manifest
+from include.devcluster.controllers.objects import PODS, Manifest, terminated_state
 from include.devcluster.controllers.spark_application import SPARK_APPLICATIONS
 from include.devcluster.controllers.spark_states import state_of
 from tests.devcluster.controllers.cluster import Cluster
@@ -81,7 +81,8 @@ def test_a_killed_worker_ends_the_job_and_its_other_ranks(cluster: Cluster) -> N
     holder = next(pid for pid in processes() if "worker-dies-worker-1" in environment_of(pid) and is_holder(pid))
     os.kill(int(holder), signal.SIGKILL)
     condition = end_of(cluster, "worker-dies")
-    assert "worker lost: pod worker-dies-worker-1 exited with code 137" in condition["message"]
+    assert "worker-dies-launcher exited with code" in condition["message"]
+    assert terminated_state(cluster.get(PODS, "worker-dies-worker-1"))["exitCode"] == 137
     wait_for(lambda: not ranks("forever"), "the other rank to end")
 
 

@@ -11,6 +11,7 @@ import pytest
 from include.devcluster.controllers import mpi_pods
 from include.devcluster.controllers.mpi_plan import plan
 from include.devcluster.controllers.mpi_status import is_finished
+from include.devcluster.controllers.mpi_validation import errors_of
 
 NOW = dt.datetime(2026, 1, 2, 3, 4, 5, tzinfo=dt.UTC)
 
@@ -150,30 +151,80 @@ def test_retries_back_off_and_are_new_pods() -> None:
     assert conditions(plan(job, [*workers, *three], NOW).status)["Failed"] == "True"
 
 
-def test_a_lost_worker_fails_the_job_once_the_launcher_has_noticed() -> None:
-    job = mpi_job(backoffLimit=5)
+def test_a_worker_that_is_lost_before_the_launcher_is_waited_for_in_vain() -> None:
+    job = mpi_job(backoffLimit=0, activeDeadlineSeconds=1)
+    workers = [pod(job, "worker", "Running", 0), pod(job, "worker", "Failed", 1, containerStatuses=ended(137))]
+    late = plan(job, workers, NOW + dt.timedelta(days=1))
+    assert (late.create_workers, late.launcher_attempt, late.delete, late.again) == ([], None, [], None)
+    assert conditions(late.status) == {"Created": "True"}
+
+
+def test_a_lost_worker_is_the_launchers_to_notice() -> None:
+    job = mpi_job(backoffLimit=0)
     workers = [pod(job, "worker", "Running", 0), pod(job, "worker", "Failed", 1, containerStatuses=ended(137))]
     noticing = plan(job, [*workers, pod(job, "launcher", "Running")], NOW)
     assert not is_finished(noticing.status)
-    noticed = plan(job, [*workers, pod(job, "launcher", "Failed", containerStatuses=ended(1))], NOW)
-    message = noticed.status["conditions"][-1]["message"]
-    assert "worker lost: pod train-worker-1 exited with code 137" in message
-    assert is_finished(noticed.status)
+    assert noticing.delete == []
+    noticed = plan(job, [*workers, pod(job, "launcher", "Failed", containerStatuses=ended(1, "no rank 1"))], NOW)
+    assert "no rank 1" in noticed.status["conditions"][-1]["message"]
+    assert [p["metadata"]["name"] for p in noticed.delete] == ["train-worker-0"]
 
 
-def test_eviction_is_named() -> None:
-    job = mpi_job()
+def test_a_worker_that_was_deleted_is_made_anew_while_the_launcher_goes_on() -> None:
+    job = mpi_job(backoffLimit=0)
+    replaced = plan(job, [pod(job, "worker", "Running", 0), pod(job, "launcher", "Running")], NOW)
+    assert (replaced.create_workers, replaced.launcher_attempt) == ([1], None)
+
+
+def test_an_evicted_worker_fails_the_job_by_name_and_everything_goes_on() -> None:
+    job = mpi_job(backoffLimit=0)
     workers = [pod(job, "worker", "Running", 0), pod(job, "worker", "Failed", 1, reason="Evicted")]
-    assert plan(job, workers, NOW).status["conditions"][-1]["reason"] == "MPIJobEvicted"
+    evicted = plan(job, [*workers, pod(job, "launcher", "Running")], NOW)
+    assert evicted.status["conditions"][-1]["reason"] == "MPIJobEvicted"
+    assert "completionTime" not in evicted.status
+    assert evicted.delete == []
+    job["status"] = evicted.status
+    after = plan(job, [workers[0], pod(job, "launcher", "Running")], NOW)
+    assert after.create_workers == [1]
+    over = plan(job, [*workers, pod(job, "launcher", "Failed", containerStatuses=ended(1))], NOW)
+    assert "completionTime" in over.status
+    assert [p["metadata"]["name"] for p in over.delete] == ["train-worker-0"]
 
 
-def test_the_deadline_ends_the_job_and_its_launcher() -> None:
-    job = mpi_job(status={"startTime": "2026-01-02T03:04:00Z"}, activeDeadlineSeconds=10)
+def test_the_deadline_is_the_launchers() -> None:
+    job = mpi_job(activeDeadlineSeconds=300)
     pods = [*(pod(job, "worker", "Running", i) for i in range(2)), pod(job, "launcher", "Running")]
-    assert plan(job, pods, NOW).again == pytest.approx(5.0)
-    late = plan(job, pods, NOW + dt.timedelta(seconds=6))
+    assert plan(job, pods, NOW).again == pytest.approx(55.0)
+    late = plan(job, pods, NOW + dt.timedelta(seconds=60))
     assert late.status["conditions"][-1]["reason"] == "DeadlineExceeded"
     assert len(late.delete) == 3
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "error"),
+    [
+        ("metadata.name", "1train", 'metadata.name: Invalid value: "1train"'),
+        ("metadata.name", "t" * 60, '"' + "t" * 60 + '-worker-1" is no DNS label'),
+        ("spec.slotsPerWorker", -1, "spec.slotsPerWorker: Invalid value: -1"),
+        ("spec.mpiImplementation", "LAM", 'Unsupported value: "LAM": supported values: "Intel", "MPICH", "OpenMPI"'),
+        ("spec.runPolicy.cleanPodPolicy", "Some", 'Unsupported value: "Some"'),
+        ("spec.runPolicy.backoffLimit", -1, "spec.runPolicy.backoffLimit: Invalid value: -1"),
+        ("spec.mpiReplicaSpecs.Launcher.replicas", 2, "spec.mpiReplicaSpecs[Launcher].replicas: Invalid value: 2"),
+        ("spec.mpiReplicaSpecs.Worker.replicas", 0, "spec.mpiReplicaSpecs[Worker].replicas: Invalid value: 0"),
+        ("spec.mpiReplicaSpecs.Worker.restartPolicy", "ExitCode", 'Unsupported value: "ExitCode"'),
+        ("spec.mpiReplicaSpecs.Launcher", None, "spec.mpiReplicaSpecs[Launcher]: Required value"),
+        ("spec.mpiReplicaSpecs.Worker.template.spec.containers", [], "must define at least one container"),
+    ],
+)
+def test_what_the_operator_does_not_work_with_is_named(path: str, value: Any, error: str) -> None:
+    job = mpi_job()
+    assert errors_of(job) == ""
+    *above, last = path.split(".")
+    place: Any = job
+    for key in above:
+        place = place[key]
+    place[last] = value
+    assert error in errors_of(job)
 
 
 def test_suspension_removes_the_pods_and_resuming_starts_the_clock_anew() -> None:

@@ -108,16 +108,27 @@ def test_a_failing_rank_fails_the_job_and_says_which(cluster: Cluster) -> None:
     assert "bad-rank-worker-1 exited with code 3: ValueError: bad label" in condition["message"]
 
 
-def test_a_killed_worker_fails_the_job_and_is_named(cluster: Cluster) -> None:
+def test_a_killed_worker_fails_the_job_when_the_launcher_notices(cluster: Cluster) -> None:
     rank = "if [ $RANK = 1 ]; then kill -TERM 1; fi; sleep 600"
-    job = mpi_job(cluster, "killed", rank, backoffLimit=3)
+    job = mpi_job(cluster, "killed", rank)
     # The launcher ends when one rank has: as horovodrun does.
     launcher = job["spec"]["mpiReplicaSpecs"]["Launcher"]["template"]["spec"]["containers"][0]
     launcher["env"] = [{"name": "STOP_AT_FIRST", "value": "1"}]
     cluster.create(MPI_JOBS, job)
     condition = end_of(cluster.wait(MPI_JOBS, "killed", finished))
     assert condition["type"] == "Failed"
-    assert "worker lost: pod killed-worker-1" in condition["message"]
+    assert "killed-launcher exited with code" in condition["message"]
+    wait_for(lambda: not cluster.exists(PODS, "killed-worker-0"), "the worker that still ran to go")
+    assert phase(cluster.get(PODS, "killed-worker-1")) in ("Failed", "Succeeded"), "what has ended is kept"
+
+
+def test_what_the_controller_does_not_work_with_is_told_by_an_event_alone(cluster: Cluster) -> None:
+    job = mpi_job(cluster, "refused", "true")
+    job["spec"]["mpiReplicaSpecs"]["Worker"]["restartPolicy"] = "ExitCode"
+    cluster.create(MPI_JOBS, job)
+    cluster.wait_for_events("refused", "ValidationError")
+    assert not cluster.get(MPI_JOBS, "refused").get("status")
+    assert not cluster.pods(job_name="refused")
 
 
 def test_a_retry_is_a_new_launcher(cluster: Cluster) -> None:

@@ -141,6 +141,34 @@ def test_on_failure_waits_deletes_the_driver_and_submits_again() -> None:
     assert next_step(over, None, NOW).status["applicationState"]["state"] == "FAILED"
 
 
+def test_a_changed_spec_ends_what_runs_and_runs_it_again() -> None:
+    invalid = next_step(application("RUNNING", **SUBMITTED), driver("Running"), NOW, changed=True)
+    assert (invalid.action, invalid.status["applicationState"]["state"]) == ("none", "INVALIDATING")
+    stopping = application("INVALIDATING", **SUBMITTED)
+    assert next_step(stopping, driver("Running"), NOW).action == "delete driver"
+    stopped = next_step(stopping, None, NOW)
+    assert stopped.status["applicationState"]["state"] == "PENDING_RERUN"
+    assert next_step(application(), None, NOW, changed=True).action == "submit", "one that is new has nothing to end"
+
+
+def test_a_suspended_application_gives_its_driver_up_until_it_is_resumed() -> None:
+    def suspended(state: str, wanted: bool) -> dict[str, Any]:
+        app = application(state, **SUBMITTED)
+        app["spec"]["suspend"] = wanted
+        return app
+
+    assert (
+        next_step(suspended("RUNNING", True), driver("Running"), NOW).status["applicationState"]["state"]
+        == "SUSPENDING"
+    )
+    assert next_step(suspended("SUSPENDING", True), driver("Running"), NOW).action == "delete driver"
+    assert next_step(suspended("SUSPENDING", True), None, NOW).status["applicationState"]["state"] == "SUSPENDED"
+    assert next_step(suspended("SUSPENDED", True), None, NOW).status["applicationState"]["state"] == "SUSPENDED"
+    assert next_step(suspended("SUSPENDED", False), None, NOW).status["applicationState"]["state"] == "RESUMING"
+    resumed = next_step(suspended("RESUMING", False), None, NOW)
+    assert (resumed.action, resumed.status["submissionAttempts"]) == ("submit", 2)
+
+
 def test_time_to_live_deletes_the_application() -> None:
     app = application("COMPLETED", **SUBMITTED, terminationTime="2026-01-02T03:04:00Z")
     app["spec"]["timeToLiveSeconds"] = 60

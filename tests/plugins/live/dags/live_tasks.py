@@ -39,9 +39,7 @@ def sleeping_pod(**common: Any) -> None:
 
 
 def sleeping_spark(**common: Any) -> None:
-    PodiumSparkOperator(
-        **common, image="features", main="local:///app/main.py", arguments=["run", *SLEEPS], executors=0
-    )
+    PodiumSparkOperator(**common, image="features", main="local:///app/main.py", arguments=["run", *SLEEPS])
 
 
 def sleeping_mpi(**common: Any) -> None:

@@ -42,7 +42,6 @@ def spark(**common: Any) -> BaseOperator:
         main="local:///app/main.py",
         arguments=["run", *COMMAND],
         driver_memory="512m",
-        executors=0,
     )
 
 
