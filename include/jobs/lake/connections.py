@@ -56,10 +56,15 @@ def kafka_security(environ: Mapping[str, str] | None = None) -> dict[str, str]:
     protocol, mechanism = environ.get("KAFKA_SECURITY_PROTOCOL") or "PLAINTEXT", environ.get("KAFKA_SASL_MECHANISM")
     if protocol == "PLAINTEXT":
         return {}
-    if protocol not in ("SSL", "SASL_SSL"):
+    if protocol not in ("SSL", "SASL_SSL", "SASL_PLAINTEXT"):
         raise ConnectionSettingsError(
-            f"KAFKA_SECURITY_PROTOCOL={protocol!r} is none of PLAINTEXT, SSL, SASL_SSL: correct "
+            f"KAFKA_SECURITY_PROTOCOL={protocol!r} is none of PLAINTEXT, SSL, SASL_SSL, SASL_PLAINTEXT: correct "
             "kafka.security_protocol in the settings"
+        )
+    if protocol == "SASL_PLAINTEXT" and mechanism == "PLAIN":
+        raise ConnectionSettingsError(
+            "KAFKA_SECURITY_PROTOCOL=SASL_PLAINTEXT with KAFKA_SASL_MECHANISM=PLAIN would send the password over a "
+            "connection without TLS: give kafka.sasl_mechanism SCRAM-SHA-512, or security_protocol SASL_SSL"
         )
     folder = Path(require(environ, "PODIUM_CREDENTIALS_DIR"))
     found = {"security.protocol": protocol}
@@ -69,7 +74,7 @@ def kafka_security(environ: Mapping[str, str] | None = None) -> dict[str, str]:
         read_credential(folder, "kafka_client.key")
         found["ssl.certificate.location"] = str(folder / "kafka_client.crt")
         found["ssl.key.location"] = str(folder / "kafka_client.key")
-    if protocol == "SASL_SSL":
+    if protocol.startswith("SASL_"):
         found["sasl.mechanism"] = mechanism or require(environ, "KAFKA_SASL_MECHANISM")
         found["sasl.username"] = read_credential(folder, "kafka_username")
         found["sasl.password"] = read_credential(folder, "kafka_password")
@@ -108,6 +113,31 @@ def kafka_client(environ: Mapping[str, str] | None = None) -> dict[str, str]:
         ConnectionSettingsError: see `kafka_security`, or the address is unset.
     """
     return {"bootstrap.servers": kafka_bootstrap_servers(environ), **kafka_security(environ)}
+
+
+def mlflow_tracking(environ: Mapping[str, str] | None = None) -> str:
+    """The address of MLflow; its client in this process is told what MLflow asks for, from files of the Secret.
+
+    `mlflow_username` and `mlflow_password`, or `mlflow_token`; none of them where it asks for nothing.
+
+    Raises:
+        ConnectionSettingsError: the address is unset or holds credentials, or a file is empty.
+    """
+    environ = os.environ if environ is None else environ
+    address = require(environ, "MLFLOW_TRACKING_URI")
+    if "@" in urlsplit(address).netloc:
+        raise ConnectionSettingsError(
+            "MLFLOW_TRACKING_URI holds credentials, which would stand in logs and links: give "
+            "endpoints.mlflow_tracking_uri in the settings without them, and mlflow_username and mlflow_password in "
+            "the Secret podium-credentials"
+        )
+    # `models:/…` addresses are resolved by the registry of the process, not by that of a client.
+    os.environ["MLFLOW_TRACKING_URI"] = os.environ["MLFLOW_REGISTRY_URI"] = address
+    folder = Path(environ.get("PODIUM_CREDENTIALS_DIR") or "/nonexistent")
+    for name in ("mlflow_username", "mlflow_password", "mlflow_token"):
+        if (folder / name).is_file():
+            os.environ[f"MLFLOW_TRACKING_{name.removeprefix('mlflow_').upper()}"] = read_credential(folder, name)
+    return address
 
 
 @dataclass(frozen=True, slots=True)

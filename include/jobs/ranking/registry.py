@@ -13,6 +13,8 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
+from include.jobs.lake.connections import mlflow_tracking
+from include.jobs.ranking import fingerprints
 from include.jobs.ranking.errors import RankingError
 from include.jobs.ranking.model import RankerModel
 
@@ -59,19 +61,12 @@ class Registry:
         """The registry at `$MLFLOW_TRACKING_URI`.
 
         Raises:
-            RegistryError: the variable is not set.
+            ConnectionSettingsError: see `mlflow_tracking`.
         """
-        environ = os.environ if environ is None else environ
-        address = environ.get("MLFLOW_TRACKING_URI", "")
-        if not address:
-            raise RegistryError(
-                "environment variable MLFLOW_TRACKING_URI is not set: pods get it from the ConfigMap podium-platform"
-            )
+        address = mlflow_tracking(environ)
         # Progress bars and farewells are noise in a pod's log.
         os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
         os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
-        # `models:/…` addresses are resolved by the registry of the process, not by that of a client.
-        os.environ["MLFLOW_TRACKING_URI"] = os.environ["MLFLOW_REGISTRY_URI"] = address
         return cls(MlflowClient(tracking_uri=address, registry_uri=address), model_name)
 
     def version(self, version: str) -> ModelVersion:
@@ -159,6 +154,8 @@ class Registry:
             )
             with TemporaryDirectory(prefix="podium-model-") as folder:
                 model.save(Path(folder))
+                hashes = fingerprints.of_files(Path(folder))
+                self._client.log_batch(run_id, tags=[RunTag(name, value) for name, value in hashes.items()])
                 self._client.log_artifacts(run_id, folder, ARTIFACT_PATH)
             self._client.set_terminated(run_id)
             self._ensure_model()
@@ -191,10 +188,7 @@ class Registry:
                 raise
 
     def _run_id(self, version: str) -> str:
-        run_id = self.version(version).run_id
-        if not run_id:
-            raise RegistryError(f"version {version} of {self.model_name} names no run: it was not registered by Podium")
-        return str(run_id)
+        return _run_id_of(self.version(version))
 
 
 def identity_from_environment(environ: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -210,15 +204,45 @@ def identity_from_environment(environ: Mapping[str, str] | None = None) -> dict[
 
 
 def load_uri(uri: str) -> RankerModel:
-    """Download and read a model: `models:/name/3`, `models:/name@alias`, `runs:/…/model` or a folder.
+    """Download and read a model: `models:/name/3`, `models:/name@alias`, `runs:/…/model` or a folder of one's own.
 
     Raises:
-        RegistryError: its files cannot be fetched.
+        RegistryError: its files cannot be fetched, or it names no run.
+        TamperedModelError: they are not those that its run has made.
         ModelFormatError: they cannot be read.
     """
     with TemporaryDirectory(prefix="podium-model-") as folder:
         try:
-            path = download_artifacts(artifact_uri=uri, dst_path=folder)
+            run_id = _run_of(uri)
+            tags = MlflowClient().get_run(run_id).data.tags if run_id else {}
+            path = Path(download_artifacts(artifact_uri=uri, dst_path=folder))
         except (MlflowException, OSError) as error:
             raise RegistryError(f"model {uri} cannot be downloaded: {error}") from error
-        return RankerModel.load(Path(path))
+        if run_id is None:
+            return RankerModel.load(path)
+        fingerprints.check_files(path, tags, run_id)
+        model = RankerModel.load(path)
+        fingerprints.check_weights(model.ranker, tags, run_id)
+        return model
+
+
+def _run_of(uri: str) -> str | None:
+    """The run that made a model; None for a folder."""
+    scheme, _, rest = uri.partition(":/")
+    if scheme == "runs":
+        return rest.partition("/")[0]
+    if scheme != "models":
+        return None
+    name, _, alias = rest.partition("@")
+    name, _, number = name.partition("/")
+    client = MlflowClient()
+    version = client.get_model_version_by_alias(name, alias) if alias else client.get_model_version(name, number)
+    return _run_id_of(version)
+
+
+def _run_id_of(version: ModelVersion) -> str:
+    if not version.run_id:
+        raise RegistryError(
+            f"version {version.version} of {version.name} names no run: it was not registered by Podium"
+        )
+    return str(version.run_id)

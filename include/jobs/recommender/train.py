@@ -1,6 +1,5 @@
 """A training from the lake to the model registry."""
 
-import hashlib
 import logging
 import time
 from collections.abc import Mapping
@@ -14,6 +13,7 @@ from include.jobs.lake.catalog import open_catalog
 from include.jobs.lake.connections import Connections
 from include.jobs.lake.tables import FEATURES_INTERACTIONS, FEATURES_SERVING
 from include.jobs.ranking.errors import RankingError
+from include.jobs.ranking.fingerprints import WEIGHTS_TAG, of_weights
 from include.jobs.ranking.interactions import Interactions
 from include.jobs.ranking.model import Candidates, RankerModel
 from include.jobs.ranking.registry import CANDIDATE, Registry, RunRecord
@@ -92,7 +92,7 @@ def train(plan: TrainingPlan, destination: Destination) -> dict[str, Any] | None
             "resumed_from_epoch": fitted.resumed_from,
             "validation_recall_at_20": fitted.progress.best_recall,
             "validation_baselines": baselines,
-            "weights_sha256": weights_hash(fitted),
+            "weights_sha256": of_weights(fitted.ranker),
             "largest_export_difference": difference,
             "snapshots": {name: str(number) for name, number in snapshots.items()},
             "feature_view": str(snapshots[FEATURES_SERVING]),
@@ -104,15 +104,6 @@ def train(plan: TrainingPlan, destination: Destination) -> dict[str, Any] | None
     workers.share(None)
     workers.close()
     return result
-
-
-def weights_hash(fitted: Fitted) -> str:
-    """A hash of all weights; equal for two runs of the same inputs."""
-    digest = hashlib.sha256()
-    for layer in fitted.ranker.layers:
-        digest.update(layer.kernel.tobytes())
-        digest.update(layer.bias.tobytes())
-    return digest.hexdigest()
 
 
 def _register(
@@ -148,7 +139,7 @@ def _register(
         tags={
             **destination.identity,
             "seed": str(plan.seed),
-            "weights_sha256": facts["weights_sha256"],
+            WEIGHTS_TAG: facts["weights_sha256"],
             "labels_from": learned_from.isoformat(),
             "labels_to": learned_to.isoformat(),
             "known_until": known_until.isoformat(),

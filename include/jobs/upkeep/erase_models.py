@@ -13,10 +13,11 @@ from tempfile import TemporaryDirectory
 from typing import Final
 
 import numpy as np
-from mlflow.entities import Run, ViewType
+from mlflow.entities import LifecycleStage, Run, ViewType
 from pyiceberg.catalog.sql import SqlCatalog
 
 from include.jobs.lake.erasures import HOUSEHOLD
+from include.jobs.ranking import fingerprints
 from include.jobs.ranking.model import Candidates, RankerModel
 from include.jobs.ranking.registry import ARTIFACT_PATH
 from include.jobs.upkeep.erase_tables import Rewritten, holds
@@ -78,10 +79,20 @@ def erase_artifacts(models: Models, household_id: int) -> list[str]:
             without = Path(folder) / "without"
             without.mkdir()
             dataclasses.replace(model, candidates=_without(model.candidates, household_id)).save(without)
+            allowed = fingerprints.replacing(Path(folder) / ARTIFACT_PATH, without, run.data.tags)
+            _tag(models, run, allowed)
             models.client.log_artifacts(run.info.run_id, str(without), ARTIFACT_PATH)
+            _tag(models, run, fingerprints.of_files(without) if allowed else {})
         log.info("wrote the model of run %s anew", run.info.run_id)
         done.append(run.info.run_id)
     return done
+
+
+def _tag(models: Models, run: Run, tags: Mapping[str, str]) -> None:
+    # MLflow takes no tag of a run that was deleted, whose model nobody serves.
+    if run.info.lifecycle_stage == LifecycleStage.ACTIVE:
+        for name, value in tags.items():
+            models.client.set_tag(run.info.run_id, name, value)
 
 
 def knowing(models: Models, household_id: int) -> tuple[int, list[str]]:

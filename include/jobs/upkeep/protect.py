@@ -21,7 +21,7 @@ from pyiceberg.table.refs import SnapshotRefType
 from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_random_exponential
 
 from include.jobs.lake.commits import COMMIT_DEADLINE_S
-from include.jobs.lake.connections import require
+from include.jobs.lake.connections import mlflow_tracking
 from include.jobs.lake.errors import LakeError
 from include.jobs.lake.feature_view import viewed_snapshots
 
@@ -64,11 +64,10 @@ class Models:
         """Those of `$MLFLOW_TRACKING_URI`.
 
         Raises:
-            ConnectionSettingsError: the variable is not set.
+            ConnectionSettingsError: see `mlflow_tracking`.
         """
-        address = require(os.environ if environ is None else environ, "MLFLOW_TRACKING_URI")
+        address = mlflow_tracking(environ)
         os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-        os.environ["MLFLOW_TRACKING_URI"] = os.environ["MLFLOW_REGISTRY_URI"] = address
         return cls(MlflowClient(tracking_uri=address, registry_uri=address))
 
     def snapshots(self) -> list[ModelSnapshots]:

@@ -1,5 +1,6 @@
 """Connections: from the environment and files, never with a secret in sight."""
 
+import os
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -10,6 +11,7 @@ from include.jobs.lake.connections import (
     ConnectionSettingsError,
     kafka_bootstrap_servers,
     kafka_security,
+    mlflow_tracking,
     schema_registry,
 )
 
@@ -85,7 +87,38 @@ def test_files_let_into_kafka(environ: dict[str, str], tmp_path: Path) -> None:
     with pytest.raises(ConnectionSettingsError, match=r"kafka_client\.key cannot be read"):
         kafka_security(environ)
     with pytest.raises(ConnectionSettingsError, match="is none of PLAINTEXT, SSL, SASL_SSL"):
-        kafka_security(environ | {"KAFKA_SECURITY_PROTOCOL": "SASL_PLAINTEXT"})
+        kafka_security(environ | {"KAFKA_SECURITY_PROTOCOL": "SASL"})
+
+
+def test_a_password_goes_over_no_connection_without_tls(environ: dict[str, str], tmp_path: Path) -> None:
+    for name in ("kafka_username", "kafka_password"):
+        (tmp_path / name).write_text("podium")
+    environ |= {"KAFKA_SECURITY_PROTOCOL": "SASL_PLAINTEXT", "KAFKA_SASL_MECHANISM": "SCRAM-SHA-512"}
+    assert kafka_security(environ)["security.protocol"] == "SASL_PLAINTEXT", "SCRAM proves it and does not send it"
+    with pytest.raises(ConnectionSettingsError, match="would send the password"):
+        kafka_security(environ | {"KAFKA_SASL_MECHANISM": "PLAIN"})
+
+
+def test_files_let_into_mlflow(environ: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ("URI", "USERNAME", "PASSWORD", "TOKEN")
+    for name in (*(f"MLFLOW_TRACKING_{name}" for name in names), "MLFLOW_REGISTRY_URI"):
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    with pytest.raises(ConnectionSettingsError, match="MLFLOW_TRACKING_URI is not set"):
+        mlflow_tracking(environ)
+    environ["MLFLOW_TRACKING_URI"] = "https://mlflow.example.com"
+    assert mlflow_tracking(environ) == "https://mlflow.example.com"
+    assert [os.environ.get(f"MLFLOW_TRACKING_{name}") for name in names] == ["https://mlflow.example.com", *[None] * 3]
+    (tmp_path / "mlflow_username").write_text("podium")
+    (tmp_path / "mlflow_password").write_text("p w\n")
+    mlflow_tracking(environ)
+    assert [os.environ.get(f"MLFLOW_TRACKING_{name}") for name in names[1:]] == ["podium", "p w", None]
+
+
+def test_no_credentials_in_the_address_of_mlflow(environ: dict[str, str]) -> None:
+    with pytest.raises(ConnectionSettingsError, match="mlflow_username and mlflow_password") as caught:
+        mlflow_tracking(environ | {"MLFLOW_TRACKING_URI": "https://podium:secret@mlflow.example.com"})
+    assert "secret" not in str(caught.value)
 
 
 def test_files_let_into_the_schema_registry(environ: dict[str, str], tmp_path: Path) -> None:
