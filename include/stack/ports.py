@@ -3,6 +3,7 @@
 import errno
 import socket
 from collections.abc import Mapping
+from pathlib import Path
 
 import psutil
 
@@ -32,6 +33,35 @@ def check(ports: Mapping[str, int]) -> None:
     raise PortInUseError("\n  ".join(lines))
 
 
+def at_risk(ports: Mapping[str, int], own: range | None = None) -> str:
+    """A text about ports that a client's own connection may take at any moment; empty when there are none.
+
+    :param ports: by configuration key.
+    :param own: what the system gives to connections of its own accord; default: as it is set.
+    """
+    own = _given_to_connections() if own is None else own
+    lines = [
+        f"port {port} (ports.{key}): take one below {own.start}: PODIUM_PORTS__{key.upper()}=<port> make up"
+        for key, port in ports.items()
+        if port in own
+    ]
+    if not lines:
+        return ""
+    head = (
+        f"this machine gives ports {own.start} to {own.stop - 1} to connections as they come. Where one has taken a "
+        "service's, the service does not start:"
+    )
+    return "\n  ".join([head, *lines])
+
+
+def _given_to_connections() -> range:
+    try:
+        first, last = Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()
+    except OSError:  # not Linux: what IANA sets aside for them
+        return range(49152, 65536)
+    return range(int(first), int(last) + 1)
+
+
 def is_free(port: int) -> bool:
     """Whether a server could listen on the port now; connections that linger after a stop do not count."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
@@ -47,19 +77,20 @@ def is_free(port: int) -> bool:
 
 
 def _owners(ports: set[int]) -> dict[int, str]:
-    """Who listens, as far as the system tells."""
+    """Who listens, or has a connection from there, as far as the system tells."""
     found: dict[int, str] = {}
     try:
         connections = psutil.net_connections(kind="tcp")
     except psutil.AccessDenied:
         return found
     for connection in connections:
-        if connection.status != psutil.CONN_LISTEN or not connection.laddr or not connection.pid:
+        if not connection.laddr or not connection.pid:
             continue
-        port = connection.laddr[1]
-        if port in ports:
+        port, listens = connection.laddr[1], connection.status == psutil.CONN_LISTEN
+        if port in ports and (listens or port not in found):
+            how = "" if listens else ", for a connection of its own"
             try:
-                found[port] = f"process {connection.pid} ({psutil.Process(connection.pid).name()})"
+                found[port] = f"process {connection.pid} ({psutil.Process(connection.pid).name()}{how})"
             except psutil.NoSuchProcess:
                 continue
     return found

@@ -109,7 +109,10 @@ def _launch(platform: Platform, supervisor: Supervisor, services: list[Service],
         console.print(f"ending {len(left)} process(es) that a crash has left behind")
         processes.end_all(platform.paths.home, patience_s=20.0)
     keys = {key for service in services for key in service.ports} | {"supervisor"}
-    ports.check({key: getattr(platform.ports, key) for key in sorted(keys)})
+    wanted = {key: getattr(platform.ports, key) for key in sorted(keys)}
+    ports.check(wanted)
+    if text := ports.at_risk(wanted):
+        console.print(text)
     # Start scripts of services that are no more.
     shutil.rmtree(platform.paths.run)
     platform.paths.run.mkdir()
