@@ -17,10 +17,10 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from benchmarks import sinks
-from include.config import Settings
 from include.demo.cluster import Cluster
 from include.stack.job import run_job
 from include.stack.service import Platform
+from include.stack.services import kafka
 
 #: The year's events, without the broken records that a demonstration adds.
 SOURCE = "bench.events"
@@ -47,10 +47,10 @@ TUNED: dict[str, str | int | float | bool] = {
 
 
 def bare_consumer(
-    settings: Settings, ranges: dict[str, list[int]], tuned: dict[str, str | int | float | bool]
+    platform: Platform, ranges: dict[str, list[int]], tuned: dict[str, str | int | float | bool]
 ) -> float:
     """Records a second of a loop that reads the same offsets and keeps nothing."""
-    consumer = _consumer(settings, tuned)
+    consumer = _consumer(platform, tuned)
     left = {int(number): (start, end) for number, (start, end) in ranges.items() if end > start}
     began, read = time.monotonic(), 0
     consumer.assign([TopicPartition(TOPIC, number, start) for number, (start, _) in left.items()])
@@ -78,14 +78,13 @@ def measure(platform: Platform, cluster: Cluster, sizes: Sequence[int] = SIZES) 
 
     :param sizes: of the intervals, in millions of events.
     """
-    settings = platform.settings
-    admin = AdminClient({"bootstrap.servers": settings.reach.kafka_bootstrap_servers})
+    admin = AdminClient(kafka.client(platform))
     figures: dict[str, float] = {}
     try:
-        _fill(settings, admin, sizes)
+        _fill(platform, admin, sizes)
         provider = sinks.provider_operator(TOPIC, sizes[0] * MILLION, CONTRACT)
         for hour, size in enumerate(sizes):
-            figures |= {f"{name}_{size}m": value for name, value in _one(settings, cluster, hour, size)}
+            figures |= {f"{name}_{size}m": value for name, value in _one(platform, cluster, hour, size)}
         figures["provider_operator_rows_per_s"] = provider
         for size in sizes:
             figures[f"times_provider_operator_{size}m"] = figures[f"rows_per_s_{size}m"] / provider
@@ -105,17 +104,17 @@ def drop_tables(platform: Platform, *names: str) -> None:
         raise RuntimeError(f"the benchmark's tables {', '.join(names)} cannot be removed")
 
 
-def _one(settings: Settings, cluster: Cluster, hour: int, size: int) -> Iterator[tuple[str, float]]:
+def _one(platform: Platform, cluster: Cluster, hour: int, size: int) -> Iterator[tuple[str, float]]:
     results, bare, tuned, memory = [], [], [], []
-    processes = settings.ingest.transactions.processes
+    processes = platform.settings.ingest.transactions.processes
     arguments = ["interval", "--topic", TOPIC, *_arguments(hour), "--processes", str(processes)]
     for _ in range(ROUNDS.get(size, 1)):
         cluster.start(POD, "ingest", arguments)
         with _peak_pss() as peak:
             results.append(cluster.result(POD))
         memory.append(max(peak))
-        bare.append(bare_consumer(settings, results[-1]["ranges"], {}))
-        tuned.append(bare_consumer(settings, results[-1]["ranges"], TUNED))
+        bare.append(bare_consumer(platform, results[-1]["ranges"], {}))
+        tuned.append(bare_consumer(platform, results[-1]["ranges"], TUNED))
     if any(result["read"] != size * MILLION for result in results):
         raise RuntimeError(
             f"{TOPIC} should have {size} million events in its hour {hour}, the ingest read {results[0]['read']}"
@@ -167,11 +166,11 @@ def _median(values: list[float]) -> float:
     return float(sorted(values)[len(values) // 2])
 
 
-def _fill(settings: Settings, admin: AdminClient, sizes: Sequence[int]) -> None:
+def _fill(platform: Platform, admin: AdminClient, sizes: Sequence[int]) -> None:
     """Produce each size into an hour of its own."""
     try:
         admin.create_topics(
-            [NewTopic(TOPIC, settings.ingest.transactions.partitions, 1, config={"retention.ms": "-1"})]
+            [NewTopic(TOPIC, platform.settings.ingest.transactions.partitions, 1, config={"retention.ms": "-1"})]
         )[TOPIC].result()
     except KafkaException as error:
         raise RuntimeError(
@@ -179,18 +178,19 @@ def _fill(settings: Settings, admin: AdminClient, sizes: Sequence[int]) -> None:
         ) from error
     producer = Producer(
         {
-            "bootstrap.servers": settings.reach.kafka_bootstrap_servers,
+            **kafka.client(platform),
             "compression.type": "lz4",
             "linger.ms": 50,
             "batch.num.messages": 10_000,
             "queue.buffering.max.messages": 200_000,
         }
     )
-    events = itertools.cycle(list(itertools.islice(_events(settings), DISTINCT)))
+    partitions = platform.settings.ingest.transactions.partitions
+    events = itertools.cycle(list(itertools.islice(_events(platform), DISTINCT)))
     for hour, size in enumerate(size * MILLION for size in sizes):
         begin = int(BEGIN.timestamp() * 1000) + hour * HOUR_MS
         for number, (key, value) in enumerate(itertools.islice(events, size)):
-            partition, moment = number % settings.ingest.transactions.partitions, begin + number * (HOUR_MS - 1) // size
+            partition, moment = number % partitions, begin + number * (HOUR_MS - 1) // size
             while True:
                 try:
                     producer.produce(TOPIC, value, key, partition, timestamp=moment)
@@ -201,19 +201,20 @@ def _fill(settings: Settings, admin: AdminClient, sizes: Sequence[int]) -> None:
         raise RuntimeError(f"topic {TOPIC} did not take all events: look at the broker's log")
 
 
-def _events(settings: Settings) -> Iterator[tuple[bytes | None, bytes | None]]:
-    consumer = _consumer(settings, TUNED)
-    consumer.assign([TopicPartition(SOURCE, number, 0) for number in range(settings.ingest.transactions.partitions)])
+def _events(platform: Platform) -> Iterator[tuple[bytes | None, bytes | None]]:
+    consumer = _consumer(platform, TUNED)
+    partitions = range(platform.settings.ingest.transactions.partitions)
+    consumer.assign([TopicPartition(SOURCE, number, 0) for number in partitions])
     while messages := consumer.consume(10_000, timeout=5.0):
         for message in messages:
             yield message.key(), message.value()
     consumer.close()
 
 
-def _consumer(settings: Settings, tuned: dict[str, str | int | float | bool]) -> Consumer:
+def _consumer(platform: Platform, tuned: dict[str, str | int | float | bool]) -> Consumer:
     return Consumer(
         {
-            "bootstrap.servers": settings.reach.kafka_bootstrap_servers,
+            **kafka.client(platform),
             "group.id": "podium-bench",
             "enable.auto.commit": False,
             "isolation.level": "read_committed",

@@ -21,7 +21,7 @@ import yaml
 from pydantic import Field, TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
-from include.jobs.lake.connections import Connections, kafka_bootstrap_servers
+from include.jobs.lake.connections import Connections, kafka_client
 
 BATCH = 10_000
 CONNECTION = "AIRFLOW_CONN_KAFKA_DEFAULT"
@@ -91,7 +91,7 @@ def main() -> None:
     """Run the operator."""
     topic, records, address, contract = sys.argv[1:]
     config = {
-        "bootstrap.servers": kafka_bootstrap_servers(),
+        **kafka_client(),
         "group.id": f"podium-bench-{os.getpid()}",
         "auto.offset.reset": "earliest",
         "enable.auto.commit": "false",

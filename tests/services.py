@@ -19,8 +19,13 @@ ROOT = Path(__file__).parents[1]
 PORTS = (
     *("kafka", "kafka_controller", "postgres", "mlflow", "gateway", "gateway_admin", "kubernetes"),
     *("s3", "s3_grpc", "s3_master", "s3_master_grpc", "s3_volume", "s3_volume_grpc", "s3_filer", "s3_filer_grpc"),
+    *("s3_admin", "s3_admin_grpc"),
     *("airflow", "supervisor", "kafka_pods", "s3_pods", "postgres_pods", "mlflow_pods", "gateway_pods"),
 )
+
+
+# Who gets in is the subject of other tests.
+OPEN_BROKER = {"PODIUM_KAFKA": '{"security_protocol": "PLAINTEXT", "sasl_mechanism": null}'}
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,8 @@ class Services:
             "catalog_user": "lake",
             "catalog_password": self.credentials["lake_database_password"],
             "pseudonym_key": self.credentials["pseudonym_key"],
+            "mlflow_username": "podium",
+            "mlflow_password": self.credentials["mlflow_password"],
         }.items():
             (folder / name).write_text(value)
         return folder
@@ -114,6 +121,7 @@ def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
     ports = free_ports()
     environment = {f"PODIUM_PORTS__{name.upper()}": str(port) for name, port in ports.items()}
     environment["PODIUM_HOME"] = str(home)
+    environment |= OPEN_BROKER
     try:
         started = stack(environment, "up", "--only", "kafka", "s3", "postgres")
         if started.returncode:

@@ -7,8 +7,10 @@ They are handed over as environment variables, so that no secret shows on a comm
 import json
 import os
 import subprocess
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 from urllib.parse import quote
 
@@ -40,6 +42,11 @@ class Credentials:
     :param s3_access_key: of the lake's bucket, for the listeners.
     :param s3_secret_key: belongs to it.
     :param pseudonym_key: what people's names are hashed with in the audit trail.
+    :param gateway_admin_token: what the gateway's counters are read with.
+    :param mlflow_user: whom MLflow knows.
+    :param mlflow_password: belongs to it.
+    :param kafka_user: whom the broker knows.
+    :param kafka_password: belongs to it.
     """
 
     postgres_user: str
@@ -51,6 +58,11 @@ class Credentials:
     s3_access_key: str
     s3_secret_key: str
     pseudonym_key: str
+    gateway_admin_token: str
+    mlflow_user: str
+    mlflow_password: str
+    kafka_user: str
+    kafka_password: str
 
 
 @dataclass(frozen=True)
@@ -106,7 +118,11 @@ def environment(settings: Settings, home: Path, credentials: Credentials) -> dic
         "password": credentials.s3_secret_key,
         "extra": {"endpoint_url": settings.reach.s3_endpoint_url, "region_name": settings.reach.s3_region},
     }
-    pseudonyms = {"conn_type": "generic", "password": credentials.pseudonym_key}
+    generic = {
+        settings.airflow.pseudonyms_connection_id: ("", credentials.pseudonym_key),
+        settings.airflow.metrics_connection_id: ("", credentials.gateway_admin_token),
+        settings.airflow.mlflow_connection_id: (credentials.mlflow_user, credentials.mlflow_password),
+    }
     kafka = {
         "conn_type": "kafka",
         "extra": {
@@ -115,6 +131,7 @@ def environment(settings: Settings, home: Path, credentials: Credentials) -> dic
             # Offsets are committed when the event that a message became is persisted, not before.
             "enable.auto.commit": False,
             "auto.offset.reset": "earliest",
+            **_kafka_login(settings, credentials),
         },
     }
     # Overrides of settings must reach the DAG files too.
@@ -128,7 +145,11 @@ def environment(settings: Settings, home: Path, credentials: Credentials) -> dic
         # KUBECONFIG would clash with it: the deferrable operators refuse both (apache/airflow#41867 and others).
         f"AIRFLOW_CONN_{settings.kubernetes.connection_id.upper()}": json.dumps(connection),
         f"AIRFLOW_CONN_{settings.airflow.lake_connection_id.upper()}": json.dumps(lake),
-        f"AIRFLOW_CONN_{settings.airflow.pseudonyms_connection_id.upper()}": json.dumps(pseudonyms),
+        **{
+            f"AIRFLOW_CONN_{name.upper()}": json.dumps({"conn_type": "generic", "login": login, "password": password})
+            for name, (login, password) in generic.items()
+            if name is not None
+        },
         f"AIRFLOW_CONN_{settings.kafka.connection_id.upper()}": json.dumps(kafka),
         **_core(settings, paths, base_url, credentials),
         **_database(database),
@@ -137,8 +158,20 @@ def environment(settings: Settings, home: Path, credentials: Credentials) -> dic
         **faults(settings),
         **_api(settings.ports.airflow, base_url, credentials),
         **_logging(paths.logs),
-        **lineage(settings, paths.lineage),
+        **lineage(settings, paths.lineage, _kafka_login(settings, credentials)),
         **_quiet(),
+    }
+
+
+def _kafka_login(settings: Settings, credentials: Credentials) -> dict[str, str]:
+    """How the embedded broker is entered, as librdkafka's settings."""
+    if settings.kafka.sasl_mechanism is None:
+        return {}
+    return {
+        "security.protocol": settings.kafka.security_protocol,
+        "sasl.mechanism": settings.kafka.sasl_mechanism,
+        "sasl.username": credentials.kafka_user,
+        "sasl.password": credentials.kafka_password,
     }
 
 
@@ -265,10 +298,11 @@ def _logging(folder: Path) -> dict[str, str]:
     }
 
 
-def lineage(settings: Settings, file: Path) -> dict[str, str]:
+def lineage(settings: Settings, file: Path, login: Mapping[str, str] = MappingProxyType({})) -> dict[str, str]:
     """OpenLineage's own provider, and where its events go; the same in the chart.
 
     :param file: where they lie with the transport `file`.
+    :param login: what the transport `kafka` shows the broker.
     """
     wanted = settings.lineage
     transports: dict[str, dict[str, object]] = {
@@ -281,6 +315,7 @@ def lineage(settings: Settings, file: Path) -> dict[str, str]:
                 "bootstrap.servers": settings.reach.kafka_bootstrap_servers,
                 "security.protocol": settings.kafka.security_protocol,
                 **({"sasl.mechanism": settings.kafka.sasl_mechanism} if settings.kafka.sasl_mechanism else {}),
+                **login,
             },
             "flush": True,
         },

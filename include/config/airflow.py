@@ -24,6 +24,15 @@ class Airflow(Section):
         default="podium_pseudonyms",
         description="connection whose password is the key that people's names are hashed with",
     )
+    mlflow_connection_id: str | None = Field(
+        default=None,
+        description="connection whose log-in and password MLflow asks for, or its password alone as a bearer token; "
+        "none: it asks for nothing",
+    )
+    metrics_connection_id: str | None = Field(
+        default=None,
+        description="connection whose password is the bearer token that endpoints.metrics_url asks for; none: nothing",
+    )
 
 
 class Faults(Section):

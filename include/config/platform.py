@@ -24,6 +24,8 @@ class Ports(Section):
     s3_master_grpc: int = Port
     s3_volume_grpc: int = Port
     s3_filer_grpc: int = Port
+    s3_admin: int = Port
+    s3_admin_grpc: int = Port
     postgres: int = Port
     mlflow: int = Port
     gateway: int = Port
@@ -59,6 +61,17 @@ class Endpoints(Section):
     gateway_url: str = Field(default="", description="base address that inference requests go to")
     metrics_url: str = Field(default="", description="Prometheus, or the proxy's admin address in local")
 
+    @field_validator("*")
+    @classmethod
+    def _no_credentials(cls, value: str) -> str:
+        if "@" in urlsplit(value).netloc:
+            raise ValueError(
+                "it holds credentials, which would stand in a ConfigMap, logs and links: give it without them, and who "
+                "asks for them theirs (MLflow: mlflow_username and mlflow_password, or mlflow_token, in the Secret "
+                "podium-credentials, and airflow.mlflow_connection_id)",
+            )
+        return value
+
 
 class Kafka(Section):
     """How clients get into Kafka. Who they are lies in files of the Secret `podium-credentials`, never here.
@@ -68,16 +81,20 @@ class Kafka(Section):
     certificate of the client.
     """
 
-    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_SSL"] = "PLAINTEXT"
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_SSL", "SASL_PLAINTEXT"] = "PLAINTEXT"
     sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = None
     connection_id: str = Field(default="kafka_default", description="Airflow's own connection, for announced batches")
 
     @model_validator(mode="after")
     def _mechanism(self) -> Self:
-        if (self.security_protocol == "SASL_SSL") != (self.sasl_mechanism is not None):
+        if self.security_protocol.startswith("SASL_") != (self.sasl_mechanism is not None):
             raise ValueError(
-                "sasl_mechanism belongs to security_protocol SASL_SSL: give both, or neither (a password never goes "
-                "over a connection without TLS, so there is no SASL_PLAINTEXT)"
+                "sasl_mechanism belongs to security_protocol SASL_SSL or SASL_PLAINTEXT: give both, or neither"
+            )
+        if self.security_protocol == "SASL_PLAINTEXT" and self.sasl_mechanism == "PLAIN":
+            raise ValueError(
+                "security_protocol SASL_PLAINTEXT goes with SCRAM-SHA-256 or SCRAM-SHA-512: by PLAIN the password "
+                "would go over a connection without TLS"
             )
         return self
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import datetime as dt
+import shlex
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -57,6 +58,7 @@ class Access:
     :param airflow_url: address of Airflow.
     :param airflow_user: log-in name.
     :param airflow_password: its password.
+    :param serving_header: file with the header that requests to the models must show.
     :param setup_s: seconds that set-up and start took before the demonstration proper.
     """
 
@@ -64,6 +66,7 @@ class Access:
     airflow_url: str
     airflow_user: str
     airflow_password: str = field(repr=False)
+    serving_header: Path
     setup_s: float = 0.0
 
 
@@ -97,7 +100,7 @@ def run(settings: Settings, home: Path, access: Access, output: Path, options: O
         ):
             outcome.at_rest_mib = memory.peak_mib
             try:
-                _Demo(settings, options, console, cluster, airflow, outcome).run()
+                _Demo(settings, options, console, cluster, airflow, outcome, access.serving_header).run()
             except (AirflowApiError, httpx.HTTPError) as error:
                 raise DemoError(f"a service did not answer as it should: {error}. `make status` shows them") from error
             finally:
@@ -138,7 +141,9 @@ class _Demo:
         cluster: Cluster,
         airflow: AirflowApi,
         outcome: Outcome,
+        serving_header: Path,
     ) -> None:
+        self._serving_header = serving_header
         self._settings, self._options, self._console = settings, options, console
         self._cluster, self._airflow, self._outcome = cluster, airflow, outcome
         self._topic = settings.ingest.transactions
@@ -308,11 +313,12 @@ class _Demo:
     def _ask_for_recommendations(self) -> None:
         outcome, url = self._outcome, self._predict_url(self._settings.reach)
         body = {"instances": [{"household_id": 1228, "k": 5}]}
-        answer = httpx.post(url, json=body, timeout=10.0)
+        name, _, value = self._serving_header.read_text().strip().partition(": ")
+        answer = httpx.post(url, json=body, headers={name: value}, timeout=10.0)
         answer.raise_for_status()
         outcome.sample = answer.json()
         outcome.curl = (
-            f"curl -s {url} -H 'Content-Type: application/json' "
+            f"curl -s {url} -H 'Content-Type: application/json' -H @{shlex.quote(str(self._serving_header))} "
             """-d '{"instances": [{"household_id": 1228, "k": 5}]}'"""
         )
 

@@ -36,8 +36,12 @@ class Certificate:
         return base64.b64encode(self.certificate.read_bytes()).decode()
 
 
-def ensure(folder: Path, host: str) -> Certificate:
-    """The certificate kept in `folder`, made at the first start and when `host` is not in it."""
+def ensure(folder: Path, host: str, *, name: str = "podium dev cluster", clients: bool = False) -> Certificate:
+    """The certificate kept in `folder`, made at the first start and when `host` is not in it.
+
+    :param name: whom it is for.
+    :param clients: whether clients show it too.
+    """
     made = Certificate(folder / "server.crt", folder / "server.key")
     if made.certificate.exists() and made.key.exists():
         extensions = x509.load_pem_x509_certificate(made.certificate.read_bytes()).extensions
@@ -45,7 +49,8 @@ def ensure(folder: Path, host: str) -> Certificate:
             return made
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "podium dev cluster")])
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    usages = [ExtendedKeyUsageOID.SERVER_AUTH, *([ExtendedKeyUsageOID.CLIENT_AUTH] if clients else [])]
     now = dt.datetime.now(dt.UTC)
     names = {_name(host), _name("127.0.0.1"), _name("localhost")}
     certificate = (
@@ -61,7 +66,7 @@ def ensure(folder: Path, host: str) -> Certificate:
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(key.public_key()), critical=False)
         .add_extension(_usage(), critical=True)
-        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+        .add_extension(x509.ExtendedKeyUsage(usages), critical=False)
         .sign(key, hashes.SHA256())
     )
     _write(made.key, key.private_bytes(

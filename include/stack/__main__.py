@@ -106,6 +106,7 @@ def _demo(arguments: argparse.Namespace, console: Console) -> int:
         airflow_url=f"http://{HOST}:{platform.ports.airflow}",
         airflow_user="admin",
         airflow_password=platform.credentials.airflow_admin_password.get_secret_value(),
+        serving_header=platform.paths.serving_header,
         setup_s=setup_s,
     )
     options = Options(arguments.months, arguments.households, arguments.broken, arguments.requests_per_second)

@@ -13,7 +13,19 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from include.stack.errors import CredentialsError
 
 #: Came later than platforms that are running, whose data was not made with it: generated where it is missing.
-ADDED = frozenset({"pseudonym_key"})
+ADDED = frozenset(
+    {
+        "pseudonym_key",
+        "gateway_admin_token",
+        "s3_admin_password",
+        "mlflow_password",
+        "kafka_password",
+        "kafka_admin_password",
+        "serving_key",
+    }
+)
+#: Who all of the platform is to MLflow, and to Kafka.
+MLFLOW_USER = KAFKA_USER = "podium"
 
 
 def _secret() -> SecretStr:
@@ -42,6 +54,23 @@ class Credentials(BaseModel):
     airflow_admin_password: SecretStr = Field(default_factory=lambda: SecretStr(secrets.token_urlsafe(12)))
     supervisor_password: SecretStr = Field(default_factory=_secret)
     pseudonym_key: SecretStr = Field(default_factory=_secret)
+    gateway_admin_token: SecretStr = Field(default_factory=_secret)
+    s3_admin_password: SecretStr = Field(default_factory=_secret)
+    mlflow_password: SecretStr = Field(default_factory=_secret)
+    kafka_password: SecretStr = Field(default_factory=_secret)
+    kafka_admin_password: SecretStr = Field(default_factory=_secret)
+    serving_key: SecretStr = Field(default_factory=_secret)
+
+    @property
+    def gateway_admin(self) -> SecretStr:
+        """The header `Authorization` that opens the gateway's admin port."""
+        return SecretStr(f"Bearer {self.gateway_admin_token.get_secret_value()}")
+
+    @property
+    def mlflow(self) -> SecretStr:
+        """The header `Authorization` that opens MLflow."""
+        login = f"{MLFLOW_USER}:{self.mlflow_password.get_secret_value()}"
+        return SecretStr(f"Basic {base64.b64encode(login.encode()).decode()}")
 
 
 def load(path: Path) -> Credentials:

@@ -60,6 +60,11 @@ class Paths:
         return self.home / "devcluster.yaml"
 
     @property
+    def serving_header(self) -> Path:
+        """What requests to the models must show, as `curl -H @file` takes it, mode 0600."""
+        return self.run / "serving.header"
+
+    @property
     def gateway(self) -> Path:
         """Envoy's dynamic configuration, written by the InferenceService controller."""
         return self.home / "gateway"

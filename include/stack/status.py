@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from include.stack import processes
+from include.stack.credentials import MLFLOW_USER
 from include.stack.errors import Unhealthy
 from include.stack.ports import HOST
 from include.stack.service import Platform, Service
@@ -49,9 +50,10 @@ def addresses(platform: Platform, console: Console) -> None:
     """Print where to go, and how to log in."""
     ports = platform.ports
     password = platform.credentials.airflow_admin_password.get_secret_value()
+    mlflow_password = platform.credentials.mlflow_password.get_secret_value()
     for what, where in {
         "Airflow": f"http://{HOST}:{ports.airflow}  (user admin, password {password})",
-        "MLflow": f"http://{HOST}:{ports.mlflow}",
+        "MLflow": f"http://{HOST}:{ports.mlflow}  (user {MLFLOW_USER}, password {mlflow_password})",
         "kubectl": f"export KUBECONFIG={platform.kubeconfig}",
     }.items():
         console.print(f"{what:<8} {where}", highlight=False, soft_wrap=True)

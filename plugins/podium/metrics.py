@@ -9,9 +9,13 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Protocol, Self
+from typing import TYPE_CHECKING, Any, Final, Protocol, Self
 
 from podium.errors import MetricsUnavailableError
+from podium.platform import settings
+
+if TYPE_CHECKING:
+    from airflow.sdk import Connection
 
 TIMEOUT_S: Final = 5.0
 
@@ -197,14 +201,15 @@ def read(source: MetricsProvider, cluster: str) -> Sample:
     :raises MetricsUnavailableError: the source cannot be reached, or answers something else.
     """
     import httpx
+    from airflow.sdk.exceptions import AirflowNotFoundException, AirflowRuntimeError
 
     try:
-        with httpx.Client(timeout=TIMEOUT_S) as client:
+        with httpx.Client(timeout=TIMEOUT_S, headers=_headers(_connection())) as client:
             answers = [
                 client.get(q.url, params=dict(q.params)).raise_for_status().text for q in source.queries(cluster)
             ]
         return source.parse(cluster, answers)
-    except (httpx.HTTPError, ValueError, KeyError) as error:
+    except (httpx.HTTPError, ValueError, KeyError, AirflowNotFoundException, AirflowRuntimeError) as error:
         raise _unavailable(source, error) from error
 
 
@@ -214,21 +219,41 @@ async def read_async(source: MetricsProvider, cluster: str) -> Sample:
     :raises MetricsUnavailableError: the source cannot be reached, or answers something else.
     """
     import httpx
+    from airflow.sdk.exceptions import AirflowNotFoundException, AirflowRuntimeError
 
     try:
-        async with httpx.AsyncClient(timeout=TIMEOUT_S) as client:
+        async with httpx.AsyncClient(timeout=TIMEOUT_S, headers=_headers(await _connection_async())) as client:
             answers = []
             for query in source.queries(cluster):
                 response = await client.get(query.url, params=dict(query.params))
                 answers.append(response.raise_for_status().text)
         return source.parse(cluster, answers)
-    except (httpx.HTTPError, ValueError, KeyError) as error:
+    except (httpx.HTTPError, ValueError, KeyError, AirflowNotFoundException, AirflowRuntimeError) as error:
         raise _unavailable(source, error) from error
+
+
+def _connection() -> "Connection | None":
+    from airflow.sdk import BaseHook
+
+    name = settings().airflow.metrics_connection_id
+    return BaseHook.get_connection(name) if name else None
+
+
+async def _connection_async() -> "Connection | None":
+    from airflow.sdk import BaseHook
+
+    name = settings().airflow.metrics_connection_id
+    return await BaseHook.aget_connection(name) if name else None
+
+
+def _headers(connection: "Connection | None") -> dict[str, str]:
+    return {"Authorization": f"Bearer {connection.password}"} if connection else {}
 
 
 def _unavailable(source: MetricsProvider, error: Exception) -> MetricsUnavailableError:
     url = getattr(source, "url", source)
     return MetricsUnavailableError(
         f"The rollout's metrics cannot be read from {url}: {error or type(error).__name__}. "
-        "Check that it runs, and endpoints.metrics_url in include/config."
+        "Check that it runs, endpoints.metrics_url in include/config, and the token that airflow.metrics_connection_id "
+        "there names a connection of."
     )

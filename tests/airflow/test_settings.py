@@ -6,11 +6,26 @@ import pytest
 import yaml
 
 from include.airflow.__main__ import main
-from include.airflow.settings import PROCESSES, Credentials, assets, environment, faults, prepare
+from include.airflow.settings import PROCESSES, Credentials, assets, environment, faults, lineage, prepare
 from include.config import load_settings
 from include.config.settings import ENVIRONMENTS
 
-CREDENTIALS = Credentials("airflow", "p@ss/word", "fernet", "j" * 64, "api", "let-me-in", "key", "s3cret", "pseudo")
+CREDENTIALS = Credentials(
+    postgres_user="airflow",
+    postgres_password="p@ss/word",
+    fernet_key="fernet",
+    jwt_secret="j" * 64,
+    api_secret_key="api",
+    admin_password="let-me-in",
+    s3_access_key="key",
+    s3_secret_key="s3cret",
+    pseudonym_key="pseudo",
+    gateway_admin_token="token",
+    kafka_user="podium",
+    kafka_password="kafka",
+    mlflow_user="podium",
+    mlflow_password="mlflow",
+)
 
 
 def test_database_address_survives_awkward_passwords(tmp_path: Path) -> None:
@@ -81,14 +96,18 @@ def test_lineage_goes_where_the_settings_say_and_an_erasure_leaves_none(
     found = environment(load_settings("local"), tmp_path, CREDENTIALS)
     servers = {"bootstrap.servers": "127.0.0.1:26092"}
     assert json.loads(found["AIRFLOW__OPENLINEAGE__TRANSPORT"])["config"] == servers | {
-        "security.protocol": "PLAINTEXT"
+        "security.protocol": "SASL_PLAINTEXT",
+        "sasl.mechanism": "SCRAM-SHA-512",
+        "sasl.username": "podium",
+        "sasl.password": "kafka",
     }
-    monkeypatch.setenv("PODIUM_KAFKA__SECURITY_PROTOCOL", "SASL_SSL")
-    monkeypatch.setenv("PODIUM_KAFKA__SASL_MECHANISM", "SCRAM-SHA-512")
+    assert json.loads(lineage(load_settings("local"), tmp_path)["AIRFLOW__OPENLINEAGE__TRANSPORT"])["config"] == (
+        servers | {"security.protocol": "SASL_PLAINTEXT", "sasl.mechanism": "SCRAM-SHA-512"}
+    ), "what the chart gets holds no password"
+    monkeypatch.setenv("PODIUM_KAFKA", '{"security_protocol": "PLAINTEXT", "sasl_mechanism": null}')
     found = environment(load_settings("local"), tmp_path, CREDENTIALS)
     assert json.loads(found["AIRFLOW__OPENLINEAGE__TRANSPORT"])["config"] == servers | {
-        "security.protocol": "SASL_SSL",
-        "sasl.mechanism": "SCRAM-SHA-512",
+        "security.protocol": "PLAINTEXT"
     }
     monkeypatch.setenv("PODIUM_LINEAGE__TRANSPORT", "none")
     assert environment(load_settings("local"), tmp_path, CREDENTIALS)["AIRFLOW__OPENLINEAGE__DISABLED"] == "True"

@@ -59,7 +59,8 @@ def test_a_variable_overrides_one_key_of_a_section(monkeypatch: pytest.MonkeyPat
     [
         ("kafka: 26092", "kafka: 80", "ports.kafka: Input should be greater than or equal to 1024, found 80"),
         ("kafka: 26092", "kafka: 26093", "ports: Value error, kafka_controller and kafka both use port 26093"),
-        ("namespace: podium", "namespace: podium\nkafka: {security_protocol: SASL_SSL}", "sasl_mechanism belongs to"),
+        ("  sasl_mechanism: SCRAM-SHA-512\n", "", "sasl_mechanism belongs to"),
+        ("SCRAM-SHA-512", "PLAIN", "by PLAIN the password would go over"),
         (
             "contract: transactions.v1",
             "contract: transactions.v1\n      value_format: registry_json",
@@ -102,6 +103,16 @@ def test_a_schema_registry_is_optional_and_its_address_reaches_the_jobs(
     settings = load_settings("local", directory)
     assert settings.ingest.transactions.value_format == "registry_json"
     assert settings.platform_environment()["SCHEMA_REGISTRY_URL"] == "https://registry.example.com:8081"
+
+
+@pytest.mark.parametrize("environment", ["local", "prod"])
+def test_credentials_in_the_address_of_a_service_are_refused_and_not_repeated(
+    environment: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PODIUM_ENDPOINTS__MLFLOW_TRACKING_URI", "https://podium:secret@mlflow.example.com")
+    with pytest.raises(ConfigError, match=r"endpoints\.mlflow_tracking_uri(.|\n)*mlflow_token") as caught:
+        load_settings(environment)
+    assert "secret@" not in str(caught.value)
 
 
 def test_credentials_in_the_address_are_refused_and_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ from include.demo.report import Outcome, summary, write_report
 from include.demo.run import Access
 
 BEGAN = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
-ACCESS = Access(Path("kubeconfig"), "http://127.0.0.1:26800", "admin", "secret")
+ACCESS = Access(Path("kubeconfig"), "http://127.0.0.1:26800", "admin", "secret", Path("serving.header"))
 
 
 def interval(month: int, read: int, quarantined: int) -> dict[str, object]:

@@ -73,7 +73,7 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
     ports = free_ports()
     settings = {f"PODIUM_PORTS__{name.upper()}": str(port) for name, port in ports.items()} | {"PODIUM_HOME": str(home)}
     try:
-        started = stack(settings, "up", "--only", "s3", "postgres", "mlflow")
+        started = stack(settings, "up", "--only", "s3", "postgres", "gateway", "mlflow")
         if started.returncode:
             pytest.fail(f"the services do not start:\n{started.stdout}")
         services = Services(ports, home, json.loads((home / "credentials.json").read_text()))

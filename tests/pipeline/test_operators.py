@@ -25,9 +25,11 @@ DAGS = ("ingest_transactions", "build_features", "train_recommender", "rollout_r
 PATIENCE_S = 1500
 POLL_S = 1.0
 ASK = """
-import json, sys, urllib.request
+import json, os, pathlib, sys, urllib.request
+key = pathlib.Path(os.environ["PODIUM_CREDENTIALS_DIR"], "serving_key").read_text().strip()
 body = json.dumps({"instances": [{"household_id": 1, "k": 20}]}).encode()
-request = urllib.request.Request(sys.argv[1], body, {"Content-Type": "application/json"})
+shown = {"Content-Type": "application/json", "Authorization": f"Bearer {key}"}
+request = urllib.request.Request(sys.argv[1], body, shown)
 print("PODIUM_RESULT " + urllib.request.urlopen(request, timeout=30).read().decode())
 """
 

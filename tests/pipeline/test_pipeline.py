@@ -2,14 +2,18 @@
 
 import json
 import subprocess
+import urllib.error
 import urllib.request
 from pathlib import Path
 
 import pytest
 
 from include.demo.cluster import Cluster, PodFailedError
+from tests.gates import listeners, walk
 from tests.pipeline.conftest import Platform
 from tests.pipeline.running import BROKEN, MONTHS
+
+PREDICTORS = 8080
 
 
 def test_the_demonstration_ends_well(platform: Platform) -> None:
@@ -65,12 +69,25 @@ def test_the_promoted_model_answers_through_the_gateway(platform: Platform) -> N
         f"/v1/models/{settings.recommender.model_name}:predict"
     )
     body = json.dumps({"instances": [{"household_id": 1, "k": 20}, {"household_id": 987654321, "k": 3}]}).encode()
-    request = urllib.request.Request(url, body, {"Content-Type": "application/json"})
+    request = urllib.request.Request(url, body, {"Content-Type": "application/json", **_shown(platform.home)})
+    with pytest.raises(urllib.error.HTTPError, match="401"):
+        urllib.request.urlopen(urllib.request.Request(url, body, {"Content-Type": "application/json"}), timeout=30)
     with urllib.request.urlopen(request, timeout=30) as answer:
         known, unknown = json.load(answer)["predictions"]
     assert len(set(known["products"])) == 20
     assert len(unknown["products"]) == 3, "a household that nobody knows gets what is popular"
     assert str(known["model_version"]) == str(platform.report["recommender"]["model_version"])
+
+
+def test_every_port_refuses_strangers(platform: Platform) -> None:
+    ports = {key: port for key, port in platform.settings.ports.model_dump().items() if not key.endswith("_pods")}
+    found = listeners(platform.home)
+    served = [listener for listener in found if listener.port == PREDICTORS]
+    assert served, "a predictor listens"
+    # Kafka's listener for pods is there whoever runs the pods; that of the others is only where another cluster does.
+    inside = [listener for listener in found if listener.address.startswith("127.")]
+    assert walk(inside, ports | {"kafka_pods": platform.settings.ports.kafka_pods}, {PREDICTORS: "model server"}) == []
+    assert {ports[key] for key in ports} <= {listener.port for listener in inside}
 
 
 def test_drift_was_judged_on_the_latest_interval(platform: Platform) -> None:
@@ -112,6 +129,12 @@ def test_no_credential_is_in_any_log(platform: Platform) -> None:
         text = path.read_text(errors="replace")
         leaked = [value[:3] for value in values if value in text]
         assert not leaked, f"{path} holds a credential that starts with {leaked}"
+
+
+def _shown(home: Path) -> dict[str, str]:
+    """The header that requests to the models show."""
+    name, _, value = (home / "run" / "serving.header").read_text().strip().partition(": ")
+    return {name: value}
 
 
 def _strings(value: object) -> list[str]:

@@ -23,6 +23,7 @@ from include.config import Settings
 CHECKOUT = Path(__file__).parents[2]
 STUBS = Path(__file__).parent / "stubs"
 TOKEN = "token-of-the-tests"
+AUTHORIZATION = {"Authorization": f"Bearer {TOKEN}"}
 START_S = 90
 RACK = "podium.dev/rack"
 
@@ -130,7 +131,7 @@ def running_platform(folder: Path, settings: Settings, gateway: int, admin: int)
 
 
 def _spawn(log: Path, *command: str | Path) -> subprocess.Popen[bytes]:
-    environment = {**os.environ, "PYTHONPATH": str(CHECKOUT)}
+    environment = {**os.environ, "PYTHONPATH": str(CHECKOUT), "GATEWAY_ADMIN_TOKEN": TOKEN}
     with log.open("ab") as output:
         return subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=environment, cwd=log.parent)
 
@@ -149,7 +150,7 @@ def _wait_until_ok(url: str, running: subprocess.Popen[bytes], log: Path) -> Non
     end = time.monotonic() + START_S
     while time.monotonic() < end and running.poll() is None:
         with contextlib.suppress(httpx.HTTPError):
-            if httpx.get(url, timeout=2, trust_env=False, verify=False).status_code == 200:
+            if httpx.get(url, headers=AUTHORIZATION, timeout=2, trust_env=False, verify=False).status_code == 200:
                 return
         time.sleep(0.05)
     pytest.fail(f"{url} does not answer; exit code {running.poll()}, log:\n{log.read_text()[-3000:]}")
@@ -197,9 +198,10 @@ def _dev_cluster(folder: Path, settings: Settings) -> Iterator[tuple[Path, Serve
 
 @contextmanager
 def _envoy(folder: Path, port: int, admin: int) -> Iterator[None]:
-    code = "import json, pathlib, sys; from include.devcluster.controllers.gateway import bootstrap as b; "
-    code += "print(json.dumps(b(pathlib.Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))))"
-    command = [str(stack_python()), "-c", code, str(folder / "gateway"), str(port), str(admin)]
+    code = "import json, pathlib, sys; from include.devcluster.controllers.gateway import bootstrap as b, prepare; "
+    code += "prepare(pathlib.Path(sys.argv[1])); "
+    code += "print(json.dumps(b(pathlib.Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), sys.argv[4])))"
+    command = [str(stack_python()), "-c", code, str(folder / "gateway"), str(port), str(admin), TOKEN]
     environment = {**os.environ, "PYTHONPATH": str(CHECKOUT)}
     config, log = folder / "envoy.json", folder / "envoy.log"
     config.write_text(subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout)
@@ -227,8 +229,9 @@ def _controllers(folder: Path, kubeconfig: Path, gateway: int, admin: int) -> It
 @contextmanager
 def _client(kubeconfig: Path) -> Iterator[httpx.Client]:
     cluster = yaml.safe_load(kubeconfig.read_text())["clusters"][0]["cluster"]
-    headers = {"Authorization": f"Bearer {TOKEN}"}
-    with httpx.Client(base_url=cluster["server"], headers=headers, verify=False, trust_env=False, timeout=30) as api:
+    with httpx.Client(
+        base_url=cluster["server"], headers=AUTHORIZATION, verify=False, trust_env=False, timeout=30
+    ) as api:
         yield api
 
 

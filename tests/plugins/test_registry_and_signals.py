@@ -1,4 +1,5 @@
 import asyncio
+import base64
 import http.server
 import json
 import threading
@@ -26,6 +27,7 @@ def answers() -> Iterator[Any]:
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
+            place.shown = self.headers.get("Authorization")
             body = json.dumps(place.body).encode()
             self.send_response(place.status)
             self.send_header("Content-Type", "application/json")
@@ -59,12 +61,42 @@ def test_a_refusal_of_the_registry_is_shown(answers: Any) -> None:
         ModelRegistryHook(answers.url).version_of_alias("recommender", "champion")
 
 
+@pytest.mark.parametrize(
+    ("connection", "shown"),
+    [
+        ({"login": "podium", "password": "p@ss"}, "Basic " + base64.b64encode(b"podium:p@ss").decode()),
+        ({"password": "t0ken"}, "Bearer t0ken"),
+    ],
+)
+def test_the_connection_lets_into_the_registry(
+    answers: Any, monkeypatch: pytest.MonkeyPatch, connection: dict[str, str], shown: str
+) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_PODIUM_MLFLOW", json.dumps({"conn_type": "generic", **connection}))
+    answers.body = {"model_version": {"version": "7"}}
+    ModelRegistryHook(answers.url, "podium_mlflow").version_of_alias("recommender", "champion")
+    assert answers.shown == shown
+    answers.status, answers.body = 401, {}
+    with pytest.raises(RegistryError, match="mlflow_connection_id") as refused:
+        ModelRegistryHook(answers.url, "podium_mlflow").version_of_alias("recommender", "champion")
+    assert connection["password"] not in str(refused.value)
+
+
+def test_the_connection_lets_read_the_counters(answers: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_PODIUM_METRICS", json.dumps({"conn_type": "generic", "password": "t0ken"}))
+    read(EnvoyMetrics(answers.url), "c")
+    assert answers.shown == "Bearer t0ken"
+    answers.shown = None
+    asyncio.run(read_async(EnvoyMetrics(answers.url), "c"))
+    assert answers.shown == "Bearer t0ken"
+
+
 def test_an_unreachable_registry_says_what_to_check() -> None:
     with pytest.raises(RegistryError, match=r"cannot be reached.*mlflow_tracking_uri"):
         ModelRegistryHook(f"http://127.0.0.1:{free_port()}").set_alias("recommender", "champion", "1")
 
 
-def test_unreachable_metrics_say_what_to_check() -> None:
+def test_unreachable_metrics_say_what_to_check(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_PODIUM_METRICS", json.dumps({"conn_type": "generic", "password": "t0ken"}))
     source = EnvoyMetrics(f"http://127.0.0.1:{free_port()}")
     with pytest.raises(MetricsUnavailableError, match="metrics_url"):
         read(source, "c")

@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
+import os
 import signal
 import sys
 from pathlib import Path
 
 from include.devcluster.controllers.client import Credentials, KubeApi, KubeconfigError
+from include.devcluster.controllers.gateway_admin import TOKEN
 from include.devcluster.controllers.gateway_sync import GatewaySync
 from include.devcluster.controllers.inference_service import INFERENCE_SERVICES, InferenceServiceController
 from include.devcluster.controllers.informer import Informer
@@ -28,7 +30,11 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--namespace", default="podium", help="the namespace to look after (default: podium)")
     parser.add_argument("--gateway-dir", type=Path, required=True, help="where Envoy reads its configuration")
     parser.add_argument("--gateway-url", default="http://127.0.0.1:8080", help="what clients call; for status.url")
-    parser.add_argument("--gateway-admin-url", default="", help="Envoy's admin port; without it nothing is drained")
+    parser.add_argument(
+        "--gateway-admin-url",
+        default="",
+        help=f"Envoy's admin port, whose token is ${TOKEN}; without it nothing is drained",
+    )
     return parser.parse_args(arguments)
 
 
@@ -42,7 +48,7 @@ async def run(options: argparse.Namespace) -> None:
             Informer(api, resource, options.namespace)
             for resource in (PODS, SPARK_APPLICATIONS, MPI_JOBS, INFERENCE_SERVICES)
         )
-        gateway = GatewaySync(options.gateway_dir, options.gateway_admin_url)
+        gateway = GatewaySync(options.gateway_dir, options.gateway_admin_url, os.environ.get(TOKEN, ""))
         parts: list[Informer | Controller] = [
             SparkApplicationController(api, applications, pods),
             MPIJobController(api, jobs, pods),

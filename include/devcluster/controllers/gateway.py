@@ -4,7 +4,8 @@ Envoy reads the files anew when they are renamed into place. Names that others r
 
 * cluster: ``<namespace>_<inference service>_<predictor>``, e.g. ``podium_recommender_v3``; ``predictor`` is
   ``spec.predictor.name`` and the word ``predictor`` when that is empty. A promotion keeps the name.
-* in ``/stats?format=prometheus`` of the admin port, all with the label ``envoy_cluster_name="<cluster>"``:
+* in ``/stats?format=prometheus`` of the admin port, for who brings the token (`gateway_admin`), all with the label
+  ``envoy_cluster_name="<cluster>"``:
   ``envoy_cluster_upstream_rq_xx{envoy_response_code_class="2"|"4"|"5"}`` counts responses by class (what Envoy
   answers itself when a predictor fails counts too); ``envoy_cluster_upstream_rq_total`` counts requests sent;
   ``envoy_cluster_upstream_rq_time_bucket{le=...}``, ``_sum`` and ``_count`` are the latency in milliseconds, cumulative
@@ -21,6 +22,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from include.devcluster.controllers import gateway_admin
 
 ROUTE_CONFIG = "inference-services"
 CLUSTERS_FILE = "clusters.json"
@@ -77,41 +80,68 @@ def service_url(gateway_url: str, namespace: str, service: str) -> str:
     return f"{gateway_url.rstrip('/')}/serving/{namespace}/{service}"
 
 
-def bootstrap(gateway_dir: Path, listen_port: int, admin_port: int, host: str = "127.0.0.1") -> dict[str, Any]:
-    """Envoy's bootstrap configuration, to be written as JSON or YAML and passed with ``-c``.
+def bootstrap(
+    gateway_dir: Path, listen_port: int, admin_port: int, token: str, host: str = "127.0.0.1"
+) -> dict[str, Any]:
+    """Envoy's bootstrap configuration, to be written as JSON or YAML, for its owner alone, and passed with ``-c``.
 
-    Makes ``gateway_dir`` with no services in it when it does not exist, so that Envoy may start before the
-    controllers. Start Envoy with ``--disable-hot-restart``: two on one machine share memory by default.
+    Call :func:`prepare` before, so that Envoy may start before the controllers. Start it with
+    ``--disable-hot-restart``: two on one machine share memory by default.
+
+    :param token: what the admin port asks for; printable ASCII.
     """
     gateway_dir = gateway_dir.resolve()
-    prepare(gateway_dir)
-    manager = {
-        "@type": f"{TYPES}.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
-        "stat_prefix": "gateway",
-        "use_remote_address": True,
-        "rds": {"route_config_name": ROUTE_CONFIG, "config_source": _file_source(gateway_dir / ROUTES_FILE)},
-        "http_filters": [
-            {
-                "name": "envoy.filters.http.router",
-                "typed_config": {"@type": f"{TYPES}.extensions.filters.http.router.v3.Router"},
-            }
-        ],
-    }
-    listener = {
-        "name": "gateway",
-        "address": _socket_address(host, listen_port),
-        "filter_chains": [
-            {"filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]}
-        ],
-    }
+    dynamic = {"rds": {"route_config_name": ROUTE_CONFIG, "config_source": _file_source(gateway_dir / ROUTES_FILE)}}
+    admin = {"name": "admin", "domains": ["*"], "routes": gateway_admin.routes(token)}
+    listeners = [
+        http_listener("gateway", host, listen_port, dynamic),
+        http_listener("admin", host, admin_port, {"route_config": {"name": "admin", "virtual_hosts": [admin]}}),
+    ]
     buckets = {"match": {"suffix": "upstream_rq_time"}, "buckets": LATENCY_BUCKETS_MS}
     return {
         "node": {"id": "gateway", "cluster": "podium"},
-        "admin": {"address": _socket_address(host, admin_port)},
+        "admin": gateway_admin.admin(),
         "stats_config": {"histogram_bucket_settings": [buckets]},
         "stats_flush_interval": "1s",
-        "static_resources": {"listeners": [listener]},
+        "static_resources": {
+            "listeners": listeners,
+            "clusters": [socket_cluster(gateway_admin.CLUSTER, gateway_admin.SOCKET)],
+        },
         "dynamic_resources": {"cds_config": _file_source(gateway_dir / CLUSTERS_FILE)},
+    }
+
+
+def http_listener(
+    name: str, host: str, port: int, routes: dict[str, Any], filters: Iterable[dict[str, Any]] = ()
+) -> dict[str, Any]:
+    """A listener for HTTP.
+
+    :param routes: where its routes are: `rds` or `route_config`.
+    :param filters: what a request goes through before it is routed.
+    """
+    router = {"@type": f"{TYPES}.extensions.filters.http.router.v3.Router"}
+    manager = {
+        "@type": f"{TYPES}.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+        "stat_prefix": name,
+        "use_remote_address": True,
+        **routes,
+        "http_filters": [*filters, {"name": "envoy.filters.http.router", "typed_config": router}],
+    }
+    chain = {"filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]}
+    return {"name": name, "address": _socket_address(host, port), "filter_chains": [chain]}
+
+
+def socket_cluster(name: str, path: str) -> dict[str, Any]:
+    """A server that listens on a Unix socket.
+
+    :param path: relative to the folder that Envoy is started in.
+    """
+    endpoint = {"endpoint": {"address": {"pipe": {"path": path}}}}
+    return {
+        "name": name,
+        "type": "STATIC",
+        "connect_timeout": "5s",
+        "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": [endpoint]}]},
     }
 
 

@@ -37,8 +37,9 @@ class GatewaySync:
     written all the same: Envoy reads them when it starts.
     """
 
-    def __init__(self, gateway_dir: Path, admin_url: str = "") -> None:
+    def __init__(self, gateway_dir: Path, admin_url: str = "", token: str = "") -> None:
         self._dir = gateway_dir.resolve()
+        self._headers = {"Authorization": f"Bearer {token}"}
         self._admin_url = admin_url.rstrip("/")
         gateway.prepare(self._dir)
         # What an earlier process left is still routed to: it goes only once the routes have gone.
@@ -113,7 +114,9 @@ class GatewaySync:
         found = []
         for cluster in answer.get("cluster_statuses", []):
             for host in cluster.get("host_statuses", []):
-                address = host["address"]["socket_address"]
+                address = host["address"].get("socket_address")
+                if address is None:  # Envoy's own admin interface, or another server on a Unix socket: no pod
+                    continue
                 health = (host.get("health_status") or {}).get("eds_health_status")
                 endpoint = Endpoint(address["address"], address["port_value"], health == "DRAINING")
                 active = [int(s.get("value", 0)) for s in host.get("stats", []) if s["name"] == "rq_active"]
@@ -126,7 +129,7 @@ class GatewaySync:
         timeout = aiohttp.ClientTimeout(total=2)
         try:
             async with (
-                aiohttp.ClientSession(timeout=timeout) as session,
+                aiohttp.ClientSession(timeout=timeout, headers=self._headers) as session,
                 session.get(self._admin_url + path) as response,
             ):
                 response.raise_for_status()

@@ -33,8 +33,10 @@ def main() -> None:
 def _serve(arguments: argparse.Namespace) -> None:
     started = time.monotonic()
     from include.jobs.ranking.registry import Registry, load_uri
+    from include.jobs.serving.door import serving_key
     from include.jobs.serving.server import PodServer, RankerService, version_of
 
+    key = serving_key()
     uri: str = arguments.model_uri
     if uri.startswith("models:/"):
         name, _, alias = uri.removeprefix("models:/").partition("@")
@@ -51,7 +53,7 @@ def _serve(arguments: argparse.Namespace) -> None:
     # What is loaded stays: the collector need not walk through it during requests.
     gc.collect()
     gc.freeze()
-    server = PodServer(arguments.host, arguments.port, arguments.grace_period)
+    server = PodServer(arguments.host, arguments.port, arguments.grace_period, key, arguments.model_name)
     server.start([RankerService(arguments.model_name, model, version_of(uri))])
 
 

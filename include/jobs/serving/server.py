@@ -8,6 +8,7 @@ import kserve
 from kserve.errors import InvalidInput
 
 from include.jobs.ranking.model import RankerModel
+from include.jobs.serving.door import Door
 from include.jobs.serving.protocol import BadRequestError, parse
 from include.jobs.serving.recommendations import Recommender
 
@@ -54,13 +55,14 @@ class RankerService(kserve.Model):  # type: ignore[misc]  # kserve has no types
 
 
 class PodServer(kserve.ModelServer):  # type: ignore[misc]  # kserve has no types
-    """KServe's server, bound to one address."""
+    """KServe's server, bound to one address, for who shows the key."""
 
-    def __init__(self, host: str, port: int, grace_period_s: int) -> None:
+    def __init__(self, host: str, port: int, grace_period_s: int, key: str, model_name: str) -> None:
         super().__init__(
             http_port=port, workers=1, enable_grpc=False, enable_latency_logging=False, grace_period=grace_period_s
         )
         self._host = host
+        kserve.model_server.app.add_middleware(Door, key=key, ready=frozenset({f"/v1/models/{model_name}"}))
         for name in _PER_REQUEST_LOGGERS:
             logging.getLogger(name).setLevel(logging.WARNING)
 

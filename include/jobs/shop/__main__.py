@@ -2,10 +2,11 @@
 
 import argparse
 import logging
+import os
 import sys
 from pathlib import Path
 
-from include.jobs.lake.connections import kafka_bootstrap_servers
+from include.jobs.lake.connections import kafka_client, read_credential
 from include.jobs.lake.errors import run_main
 from include.jobs.lake.result import write_result
 
@@ -44,7 +45,7 @@ def _produce(arguments: argparse.Namespace) -> None:
     stream = STREAMS[arguments.stream]
     rows = stream.read(Slice(arguments.households, arguments.months, arguments.products))
     result = produce(
-        kafka_bootstrap_servers(),
+        kafka_client(),
         arguments.topic,
         arguments.partitions,
         lambda: events(stream, rows, arguments.broken, arguments.seed),
@@ -66,9 +67,16 @@ def _traffic(arguments: argparse.Namespace) -> None:
         seed=arguments.seed,
         host=arguments.host,
         duration_s=arguments.duration,
+        key=_serving_key(),
     )
     statistics = asyncio.run(run(traffic))
     write_result({name: value for name, value in statistics.items() if name != "seconds"})
+
+
+def _serving_key() -> str:
+    """What the model servers ask for; empty where no Secret is mounted, so that they are open."""
+    folder = os.environ.get("PODIUM_CREDENTIALS_DIR")
+    return read_credential(Path(folder), "serving_key") if folder else ""
 
 
 def _positive(text: str) -> float:

@@ -8,7 +8,7 @@ missing, and by comparing the last message whether the topic holds this sequence
 import logging
 import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from typing import Any
 
@@ -44,11 +44,11 @@ class TopicMismatchError(JobError):
 
 
 def produce(
-    bootstrap_servers: str, topic: str, partitions: int, events: Callable[[], Iterator[Event]]
+    client: Mapping[str, str], topic: str, partitions: int, events: Callable[[], Iterator[Event]]
 ) -> dict[str, Any]:
     """Bring the topic to hold exactly `events`, creating it when it is missing.
 
-    `events` gives the same sequence each time that it is called.
+    `events` gives the same sequence each time that it is called. `client` is what every client of Kafka begins with.
 
     Returns:
         `{produced, present, total, seconds}`: messages sent now, found there, and in all.
@@ -58,13 +58,13 @@ def produce(
         TopicMismatchError: the topic holds something else.
     """
     begun = time.monotonic()
-    count = _create(bootstrap_servers, topic, partitions)
-    present = _present(bootstrap_servers, topic, count)
-    totals = _verify(bootstrap_servers, topic, present, events()) if any(present.values()) else None
+    count = _create(client, topic, partitions)
+    present = _present(client, topic, count)
+    totals = _verify(client, topic, present, events()) if any(present.values()) else None
     if totals == present:
         produced, total = 0, sum(present.values())
     else:
-        produced, total = _send(bootstrap_servers, topic, present, events())
+        produced, total = _send(client, topic, present, events())
     seconds = time.monotonic() - begun
     return {"produced": produced, "present": total - produced, "total": total, "seconds": round(seconds, 3)}
 
@@ -75,9 +75,9 @@ def partition_of(key: bytes, partitions: int) -> int:
     return zlib.crc32(key) % partitions
 
 
-def _create(servers: str, topic: str, partitions: int) -> int:
+def _create(client: Mapping[str, str], topic: str, partitions: int) -> int:
     """Create the topic unless it is there; its number of partitions."""
-    admin = AdminClient({"bootstrap.servers": servers, "log_level": 3})
+    admin = AdminClient({**client, "log_level": 3})
     # The year lies in the past: any retention by time would drop it at once.
     config = {"retention.ms": "-1", "retention.bytes": "-1", "message.timestamp.type": "CreateTime"}
     try:
@@ -90,18 +90,18 @@ def _create(servers: str, topic: str, partitions: int) -> int:
         )[topic].result()
     except KafkaException as error:
         if error.args[0].code() == KafkaError.TOPIC_ALREADY_EXISTS:
-            return _create(servers, topic, partitions)
+            return _create(client, topic, partitions)
         raise ProduceError(
-            f"Kafka at {servers} does not take topic {topic} ({error.args[0].str()}): check that the broker runs and "
-            "that KAFKA_BOOTSTRAP_SERVERS is right"
+            f"Kafka at {client['bootstrap.servers']} does not take topic {topic} ({error.args[0].str()}): check that "
+            "the broker runs and that KAFKA_BOOTSTRAP_SERVERS is right"
         ) from error
     log.info("created topic %s with %d partitions", topic, partitions)
     return partitions
 
 
-def _present(servers: str, topic: str, partitions: int) -> dict[int, int]:
+def _present(client: Mapping[str, str], topic: str, partitions: int) -> dict[int, int]:
     """How many messages every partition holds."""
-    consumer = _consumer(servers)
+    consumer = _consumer(client)
     try:
         marks = {}
         for number in range(partitions):
@@ -114,7 +114,9 @@ def _present(servers: str, topic: str, partitions: int) -> dict[int, int]:
             marks[number] = high
         return marks
     except KafkaException as error:
-        raise ProduceError(f"Kafka at {servers} does not answer for topic {topic}: {error.args[0].str()}") from error
+        raise ProduceError(
+            f"Kafka at {client['bootstrap.servers']} does not answer for topic {topic}: {error.args[0].str()}"
+        ) from error
     finally:
         consumer.close()
 
@@ -132,7 +134,7 @@ def _watermarks(consumer: Consumer, partition: TopicPartition) -> tuple[int, int
             time.sleep(0.1)
 
 
-def _verify(servers: str, topic: str, present: dict[int, int], events: Iterator[Event]) -> dict[int, int]:
+def _verify(client: Mapping[str, str], topic: str, present: dict[int, int], events: Iterator[Event]) -> dict[int, int]:
     """Compare the last message of every partition with the one that belongs there; how many belong in each."""
     expected: dict[int, Event] = {}
     totals = dict.fromkeys(present, 0)
@@ -141,7 +143,7 @@ def _verify(servers: str, topic: str, present: dict[int, int], events: Iterator[
         totals[number] += 1
         if totals[number] == present[number]:
             expected[number] = event
-    consumer = _consumer(servers)
+    consumer = _consumer(client)
     try:
         for number, count in present.items():
             if not count:
@@ -163,9 +165,9 @@ def _same(message: Message, event: Event) -> bool:
     return (message.key(), message.value(), message.timestamp()[1]) == event
 
 
-def _send(servers: str, topic: str, present: dict[int, int], events: Iterator[Event]) -> tuple[int, int]:
+def _send(client: Mapping[str, str], topic: str, present: dict[int, int], events: Iterator[Event]) -> tuple[int, int]:
     """Send what is missing; the numbers of messages sent and of all."""
-    sender = _Sender(servers, topic)
+    sender = _Sender(client, topic)
     skip, total = dict(present), 0
     for event in events:
         total += 1
@@ -183,15 +185,15 @@ def _send(servers: str, topic: str, present: dict[int, int], events: Iterator[Ev
 class _Sender:
     """An idempotent producer, which keeps the order and drops duplicates: counting relies on both."""
 
-    def __init__(self, servers: str, topic: str) -> None:
-        self._servers = servers
+    def __init__(self, client: Mapping[str, str], topic: str) -> None:
+        self._servers = client["bootstrap.servers"]
         self._topic = topic
         self._reported = time.monotonic()
         self.sent = 0
         self.failures: list[str] = []
         self._producer = Producer(
             {
-                "bootstrap.servers": servers,
+                **client,
                 "log_level": 3,
                 "enable.idempotence": True,
                 "compression.type": "lz4",
@@ -246,7 +248,5 @@ class _Sender:
             self.failures.append(f"partition {message.partition()}: {error.str()}")
 
 
-def _consumer(servers: str) -> Consumer:
-    return Consumer(
-        {"bootstrap.servers": servers, "group.id": "podium-shop", "enable.auto.commit": False, "log_level": 3}
-    )
+def _consumer(client: Mapping[str, str]) -> Consumer:
+    return Consumer({**client, "group.id": "podium-shop", "enable.auto.commit": False, "log_level": 3})

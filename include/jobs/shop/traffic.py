@@ -10,7 +10,7 @@ import random
 import signal
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,10 @@ _WRITE_EVERY_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Traffic:
-    """What to ask, where and how often. `url` is the whole address of the predict call; `rate` is per second."""
+    """What to ask, where and how often. `url` is the whole address of the predict call; `rate` is per second.
+
+    `key` is what the model server asks for.
+    """
 
     url: str
     rate: float
@@ -35,6 +38,7 @@ class Traffic:
     seed: int = 7
     host: str | None = None
     duration_s: float | None = None
+    key: str = field(default="", repr=False)
 
 
 async def run(traffic: Traffic) -> dict[str, Any]:
@@ -50,7 +54,9 @@ async def run(traffic: Traffic) -> dict[str, Any]:
     if traffic.duration_s is not None:
         loop.call_later(traffic.duration_s, stop.set)
     statistics = Statistics(traffic.rate)
-    headers = {"Host": traffic.host} if traffic.host else None
+    headers = {"Host": traffic.host} if traffic.host else {}
+    if traffic.key:
+        headers["Authorization"] = f"Bearer {traffic.key}"
     timeout = aiohttp.ClientTimeout(total=_TIMEOUT_S)
     connector = aiohttp.TCPConnector(limit=_MAX_IN_FLIGHT)
     writer = asyncio.create_task(_write_regularly(traffic.out, statistics))

@@ -9,6 +9,7 @@ from include.airflow.settings import PROCESSES
 from include.airflow.settings import Credentials as AirflowCredentials
 from include.airflow.settings import environment as airflow_environment
 from include.airflow.settings import prepare as prepare_folders
+from include.stack.credentials import KAFKA_USER, MLFLOW_USER
 from include.stack.environments import step_of
 from include.stack.errors import ServiceError, Undecided, Unhealthy
 from include.stack.health import Check, http
@@ -125,4 +126,9 @@ def credentials(platform: Platform) -> AirflowCredentials:
         s3_access_key=own.s3_access_key,
         s3_secret_key=own.s3_secret_key.get_secret_value(),
         pseudonym_key=own.pseudonym_key.get_secret_value(),
+        kafka_user=KAFKA_USER,
+        kafka_password=own.kafka_password.get_secret_value(),
+        mlflow_user=MLFLOW_USER,
+        mlflow_password=own.mlflow_password.get_secret_value(),
+        gateway_admin_token=own.gateway_admin_token.get_secret_value(),
     )

@@ -77,6 +77,7 @@ def preparations() -> list[Preparation]:
 
     return [
         Preparation(kafka.FORMAT, kafka.NAME, kafka.prepare, kafka.steps_before, at_rest=True),
+        Preparation(kafka.USERS, kafka.NAME, kafka.create_users, after(kafka.NAME)),
         Preparation(seaweedfs.PREPARE, seaweedfs.NAME, seaweedfs.prepare, after(), at_rest=True),
         Preparation(seaweedfs.BUCKETS_STEP, seaweedfs.NAME, seaweedfs.create_buckets, after(seaweedfs.NAME)),
         Preparation(postgres.INITDB, postgres.NAME, postgres.prepare, after(), at_rest=True),

@@ -8,7 +8,9 @@ import httpx
 import yaml
 
 from include.config.platform import NodePool
+from include.devcluster.controllers import gateway_admin
 from include.stack import kubeconfig
+from include.stack.credentials import KAFKA_USER, MLFLOW_USER
 from include.stack.errors import ServiceError
 from include.stack.files import write_private
 from include.stack.health import http
@@ -62,7 +64,8 @@ def controllers(platform: Platform) -> Service:
             *("--gateway-admin-url", f"http://{HOST}:{ports.gateway_admin}"),
         ),
         health=lambda: None,
-        environment=platform.checkout_python(),
+        environment=platform.checkout_python()
+        | {gateway_admin.TOKEN: platform.credentials.gateway_admin_token.get_secret_value()},
         needs=steps_before(platform) | {envoy.PREPARE},
         stage=3,
     )
@@ -134,6 +137,11 @@ def secrets_of(platform: Platform) -> dict[str, str]:
         "catalog_user": "lake",
         "catalog_password": credentials.lake_database_password.get_secret_value(),
         "pseudonym_key": credentials.pseudonym_key.get_secret_value(),
+        "kafka_username": KAFKA_USER,
+        "kafka_password": credentials.kafka_password.get_secret_value(),
+        "serving_key": credentials.serving_key.get_secret_value(),
+        "mlflow_username": MLFLOW_USER,
+        "mlflow_password": credentials.mlflow_password.get_secret_value(),
     }
 
 

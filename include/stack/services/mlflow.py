@@ -7,7 +7,8 @@ from include.stack.environments import step_of
 from include.stack.health import http
 from include.stack.ports import HOST
 from include.stack.service import Platform, Service
-from include.stack.services import postgres, seaweedfs
+from include.stack.services import envoy, postgres, seaweedfs
+from include.stack.services.mlflow_door import SOCKET
 
 NAME = "mlflow"
 
@@ -21,11 +22,13 @@ def service(platform: Platform) -> Service:
         name=NAME,
         command=(
             str(venv.python),
-            *("-m", "mlflow", "server", "--host", HOST, "--port", str(ports.mlflow), "--workers", "1"),
-            *("--uvicorn-opts", "--log-level warning"),
+            *("-P", "-m", "mlflow", "server", "--workers", "1"),
+            # A socket instead of host and port: it asks nobody who they are, so all come through the gateway.
+            *("--uvicorn-opts", f"--log-level warning --uds {SOCKET}"),
             *("--artifacts-destination", "s3://mlflow/artifacts"),
         ),
-        health=http(ports.mlflow, "/health"),
+        health=http(ports.mlflow, "/health", authorization=credentials.mlflow),
+        directory=platform.paths.run,
         environment={
             "MLFLOW_BACKEND_STORE_URI": f"postgresql+psycopg2://mlflow:{password}@{HOST}:{ports.postgres}/mlflow",
             # It hands out signed addresses of artifacts, which the jobs' pods must reach as well.
@@ -33,15 +36,15 @@ def service(platform: Platform) -> Service:
             "AWS_ACCESS_KEY_ID": credentials.s3_access_key,
             "AWS_SECRET_ACCESS_KEY": credentials.s3_secret_key.get_secret_value(),
             "AWS_DEFAULT_REGION": platform.settings.endpoints.s3_region,
-            # Eight more processes and as much memory again, for what Podium leaves to Airflow.
             # Names it is called by; any other is taken for DNS rebinding.
             "MLFLOW_SERVER_ALLOWED_HOSTS": ",".join(_names(platform)),
+            # Eight more processes and as much memory again, for what Podium leaves to Airflow.
             "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
             **QUIET,
             "PATH": f"{venv.bin}:/usr/bin:/bin",
         },
         ports=("mlflow",),
-        needs=frozenset({step_of(venv), postgres.DATABASES, seaweedfs.BUCKETS_STEP}),
+        needs=frozenset({step_of(venv), postgres.DATABASES, seaweedfs.BUCKETS_STEP, envoy.NAME}),
         stage=1,
         start_timeout_s=300.0,
     )

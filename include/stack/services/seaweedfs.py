@@ -1,4 +1,8 @@
-"""SeaweedFS: the S3 store of the embedded platform."""
+"""SeaweedFS: the S3 store of the embedded platform.
+
+Only its S3 port is for clients, who sign their requests. All its other ports, HTTP and gRPC, take nobody but the store
+itself: they speak TLS and ask for its own certificate, whose key its owner alone can read.
+"""
 
 import json
 from collections.abc import Iterable
@@ -9,6 +13,7 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from include.devcluster import tls
 from include.stack.errors import ServiceError
 from include.stack.files import write_private
 from include.stack.health import every, http, tcp
@@ -23,6 +28,11 @@ PREPARE = "s3-config"
 BUCKETS_STEP = "buckets"
 BUCKETS = ("lake", "mlflow")
 IDENTITIES = "s3.json"
+TLS = "s3-tls"
+# SeaweedFS looks for it by this name where it is started.
+SECURITY = "security.toml"
+_OVER_GRPC = ("master", "volume", "filer", "s3", "admin", "worker", "client")
+_OVER_HTTP = ("master", "volume", "filer", "admin")
 
 
 def service(platform: Platform) -> Service:
@@ -50,6 +60,11 @@ def service(platform: Platform) -> Service:
         "s3.port.iceberg": 0,
         "s3.port.lance": 0,
         "s3.allowDeleteBucketNotEmpty": "false",
+        # No page's: by default any page's.
+        "s3.allowedOrigins": "https://nobody.invalid",
+        # It cannot be left out; its worker keeps the volumes in order.
+        "admin.port": ports.s3_admin,
+        "admin.port.grpc": ports.s3_admin_grpc,
         "admin.ui": "false",
         "webdav": "false",
     }
@@ -61,7 +76,11 @@ def service(platform: Platform) -> Service:
             "mini",
             *(f"-{name}={value}" for name, value in options.items()),
         ),
-        health=every(tcp(ports.s3), http(ports.s3, "/healthz"), http(ports.s3_filer, "/healthz")),
+        health=every(
+            tcp(ports.s3),
+            http(ports.s3, "/healthz"),
+            http(ports.s3_filer, "/healthz", authority=_own(platform).certificate, identity=_own(platform).key),
+        ),
         directory=platform.paths.run,
         # It grows to more than 1 GiB under load unless its collector is told.
         environment={"GOMEMLIMIT": "384MiB", "GOGC": "50"},
@@ -74,6 +93,8 @@ def service(platform: Platform) -> Service:
             "s3_volume_grpc",
             "s3_filer",
             "s3_filer_grpc",
+            "s3_admin",
+            "s3_admin_grpc",
         ),
         needs=frozenset({PREPARE}),
         stop_timeout_s=15.0,
@@ -81,14 +102,35 @@ def service(platform: Platform) -> Service:
 
 
 def prepare(platform: Platform) -> None:
-    """Write the one identity that may use the store."""
+    """Write the one identity that may use the store, and what closes all ports but its own."""
     credentials = platform.credentials
     key = {"accessKey": credentials.s3_access_key, "secretKey": credentials.s3_secret_key.get_secret_value()}
     actions = ["Admin", "Read", "Write", "List", "Tagging"]
     identities = {"identities": [{"name": "podium", "credentials": [key], "actions": actions}]}
     write_private(platform.paths.run / IDENTITIES, json.dumps(identities))
+    write_private(platform.paths.run / SECURITY, _security(platform))
     platform.data(NAME).mkdir(parents=True, exist_ok=True)
     remove_sockets(platform)
+
+
+def _own(platform: Platform) -> tls.Certificate:
+    folder = platform.paths.run / TLS
+    return tls.Certificate(folder / "server.crt", folder / "server.key")
+
+
+def _security(platform: Platform) -> str:
+    made = tls.ensure(platform.paths.run / TLS, HOST, name="podium object store", clients=True)
+    # Relative to where it is started.
+    own = f'cert = "{TLS}/{made.certificate.name}"\nkey = "{TLS}/{made.key.name}"\n'
+    authority = f'ca = "{TLS}/{made.certificate.name}"\n'
+    sections = [
+        f"# Written by `make up`.\n[grpc]\n{authority}",
+        *(f"[grpc.{part}]\n{own}" for part in _OVER_GRPC),
+        *(f"[https.{part}]\n{own}{authority}" for part in _OVER_HTTP),
+        f"[https.client]\nenabled = true\n{own}{authority}",
+        f'[admin]\nuser = "podium"\npassword = "{platform.credentials.s3_admin_password.get_secret_value()}"\n',
+    ]
+    return "\n".join(sections)
 
 
 def remove_sockets(platform: Platform) -> None:
@@ -96,8 +138,8 @@ def remove_sockets(platform: Platform) -> None:
 
     :raises ServiceError: one belongs to somebody else, and would keep the store from starting.
     """
-    keys = {"s3": "s3_grpc", "master": "s3_master_grpc", "volume": "s3_volume_grpc", "filer": "s3_filer_grpc"}
-    for name, key in keys.items():
+    for name in ("s3", "master", "volume", "filer", "admin"):
+        key = "s3_grpc" if name == "s3" else f"s3_{name}_grpc"
         path = Path(f"/tmp/seaweedfs-{name}-grpc-{getattr(platform.ports, key)}.sock")
         try:
             path.unlink(missing_ok=True)

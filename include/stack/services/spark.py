@@ -20,7 +20,9 @@ def prepare(platform: Platform) -> None:
 def defaults(platform: Platform) -> str:
     """The content of `spark-defaults.conf`."""
     jars = platform.environments.spark_jars.path
-    return f"spark.driver.extraClassPath {jars}/*\nspark.executor.extraClassPath {jars}/*\nspark.ui.enabled false\n"
+    # Its ports take what they are sent for objects of Java's, so only who knows the driver's own secret gets in.
+    own = "spark.ui.enabled false\nspark.authenticate true\n"
+    return f"spark.driver.extraClassPath {jars}/*\nspark.executor.extraClassPath {jars}/*\n{own}"
 
 
 def environment(platform: Platform) -> dict[str, str]:

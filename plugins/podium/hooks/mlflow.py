@@ -3,9 +3,11 @@
 MLflow's REST API, since its client would add seconds to each task: https://mlflow.org/docs/latest/rest-api.html
 """
 
-from typing import Any, Final
+import base64
+from typing import Any, Final, Self
 
 from podium.errors import PodiumError
+from podium.platform import settings
 
 API: Final = "/api/2.0/mlflow"
 TIMEOUT_S: Final = 20.0
@@ -18,11 +20,19 @@ class RegistryError(PodiumError):
 class ModelRegistryHook:
     """Aliases and tags of registered models.
 
-    :param url: of the tracking server.
+    :param url: of the tracking server, without credentials.
+    :param conn_id: the connection with the log-in and password that it asks for, or its password alone as a bearer
+        token; None: it asks for nothing.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, conn_id: str | None = None) -> None:
         self.url = url.rstrip("/")
+        self.conn_id = conn_id
+
+    @classmethod
+    def of_settings(cls) -> Self:
+        """The registry of this environment."""
+        return cls(settings().reach.mlflow_tracking_uri, settings().airflow.mlflow_connection_id)
 
     def version_of_alias(self, model: str, alias: str) -> str | None:
         """The version that an alias names; None when it names none.
@@ -62,7 +72,9 @@ class ModelRegistryHook:
 
         sent: dict[str, Any] = {"params": values} if method == "GET" else {"json": values}
         try:
-            response = httpx.request(method, f"{self.url}{API}{path}", timeout=TIMEOUT_S, **sent)
+            response = httpx.request(
+                method, f"{self.url}{API}{path}", headers=self._headers(), timeout=TIMEOUT_S, **sent
+            )
         except httpx.HTTPError as error:
             raise RegistryError(
                 f"MLflow at {self.url} cannot be reached: {error or type(error).__name__}. "
@@ -74,6 +86,23 @@ class ModelRegistryHook:
         code = response.json().get("error_code") if response.headers.get("content-type") == "application/json" else ""
         if missing_is_none and code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
             return None
+        mend = ""
+        if response.status_code in (401, 403):
+            mend = (
+                ". Give the connection that airflow.mlflow_connection_id in include/config names the log-in and "
+                "password that MLflow asks for (its password alone is sent as a bearer token); then clear the task"
+            )
         raise RegistryError(
-            f"MLflow at {self.url} refuses {method} {path}: {response.status_code} {response.text[:300]}"
+            f"MLflow at {self.url} refuses {method} {path}: {response.status_code} {response.text[:300]}{mend}"
         )
+
+    def _headers(self) -> dict[str, str]:
+        from airflow.sdk import BaseHook
+
+        if self.conn_id is None:
+            return {}
+        connection = BaseHook.get_connection(self.conn_id)
+        if not connection.login:
+            return {"Authorization": f"Bearer {connection.password}"}
+        login = base64.b64encode(f"{connection.login}:{connection.password}".encode()).decode()
+        return {"Authorization": f"Basic {login}"}

@@ -89,7 +89,7 @@ class InferenceServiceOperator(ReportsDatasets, BaseOperator):
         return self._result(hook.get(self.service))
 
     def _version_of(self, alias: str) -> str:
-        registry = ModelRegistryHook(settings().reach.mlflow_tracking_uri)
+        registry = ModelRegistryHook.of_settings()
         version = registry.version_of_alias(self.model_name, alias)
         if version is None:
             raise RegistryError(

@@ -238,7 +238,7 @@ class RolloutOperator(ReportsDatasets, BaseOperator):
         return predictor(settings(), model_name=self.model_name, version=self.version, **self.serving)
 
     def _registry(self) -> ModelRegistryHook:
-        return ModelRegistryHook(settings().reach.mlflow_tracking_uri)
+        return ModelRegistryHook.of_settings()
 
     def _hook(self) -> InferenceServiceHook:
         return InferenceServiceHook(self.namespace, conn_id=self.conn_id)
@@ -269,7 +269,7 @@ class RecordRolloutOperator(ReportsDatasets, BaseOperator):
         :raises RolledBackError: the rollout took itself back.
         """
         record: dict[str, Any] = self.rollout
-        registry = ModelRegistryHook(settings().reach.mlflow_tracking_uri)
+        registry = ModelRegistryHook.of_settings()
         version = str(record["version"])
         tags = {"outcome": record["outcome"], "reason": record["reason"], "run_id": context["run_id"]}
         for key, value in tags.items():

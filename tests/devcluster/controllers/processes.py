@@ -16,7 +16,8 @@ import pytest
 import yaml
 
 from include.devcluster import controllers
-from include.devcluster.controllers.gateway import bootstrap
+from include.devcluster.controllers.gateway import bootstrap, prepare
+from include.devcluster.controllers.gateway_admin import TOKEN
 from tests.devcluster.controllers.cluster import CRDS, NAMESPACES, Cluster
 from tests.devcluster.controllers.support import (
     Gateway,
@@ -33,7 +34,7 @@ CHECKOUT = Path(__file__).parents[3]
 
 def start(log: Path, *command: str | Path) -> subprocess.Popen[bytes]:
     """A program of the checkout, writing to ``log``."""
-    environment = {**os.environ, "PYTHONPATH": str(CHECKOUT)}
+    environment = {**os.environ, "PYTHONPATH": str(CHECKOUT), TOKEN: Gateway.token}
     with log.open("ab") as output:
         return subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=environment, cwd=log.parent)
 
@@ -57,11 +58,12 @@ def running_envoy(folder: Path) -> Iterator[Gateway]:
         pytest.skip(f"no Envoy beside {stack_python()}: set PODIUM_STACK_PYTHON")
     listen, admin = free_port(), free_port()
     config, log = folder / "envoy.json", folder / "envoy.log"
-    config.write_text(json.dumps(bootstrap(folder / "gateway", listen, admin)))
+    prepare(folder / "gateway")
+    config.write_text(json.dumps(bootstrap(folder / "gateway", listen, admin, Gateway.token)))
     options = ("--disable-hot-restart", "--concurrency", "2", "-l", "warn")
     with process(log, program, "-c", config, *options) as running:
         admin_url = f"http://127.0.0.1:{admin}"
-        wait_until_ok(f"{admin_url}/ready", running, log)
+        wait_until_ok(f"{admin_url}/ready", running, log, Gateway.token)
         yield Gateway(folder / "gateway", f"http://127.0.0.1:{listen}", admin_url)
 
 

@@ -37,12 +37,13 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def wait_until_ok(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+def wait_until_ok(url: str, process: subprocess.Popen[bytes], log: Path, token: str = "") -> None:
     """Wait for a 200, and fail with the process's log when it ends or takes too long."""
     end = time.monotonic() + START_S
     while time.monotonic() < end and process.poll() is None:
         try:
-            if httpx.get(url, timeout=1, trust_env=False, verify=False).status_code == 200:
+            headers = {"Authorization": f"Bearer {token}"}
+            if httpx.get(url, headers=headers, timeout=1, trust_env=False, verify=False).status_code == 200:
                 return
         except httpx.HTTPError:
             time.sleep(0.05)
@@ -56,6 +57,7 @@ class Gateway:
     directory: Path
     url: str
     admin_url: str
+    token: str = "of the tests"
 
 
 async def eventually(holds: Callable[[], bool | Awaitable[bool]], seconds: float = 30) -> None:

@@ -17,8 +17,8 @@ from include.devcluster.controllers.gateway import (
     Backend,
     Endpoint,
     Service,
-    bootstrap,
     cluster_name,
+    prepare,
     routes,
     service_url,
 )
@@ -105,7 +105,7 @@ class Load:
 
 def test_weights_change_under_load_without_a_failed_request(gateway: Gateway) -> None:
     async def scenario() -> None:
-        sync = GatewaySync(gateway.directory, gateway.admin_url)
+        sync = GatewaySync(gateway.directory, gateway.admin_url, gateway.token)
         seen: Counter[str] = Counter()
         async with predictors("v1", "v2") as (v1, v2), aiohttp.ClientSession() as session:
             await sync.apply(split((v1, 100)))
@@ -134,7 +134,7 @@ def test_weights_change_under_load_without_a_failed_request(gateway: Gateway) ->
 
 def test_a_draining_pod_finishes_what_it_has(gateway: Gateway) -> None:
     async def scenario() -> None:
-        sync = GatewaySync(gateway.directory, gateway.admin_url)
+        sync = GatewaySync(gateway.directory, gateway.admin_url, gateway.token)
         url = service_url(gateway.url, "podium", "rec")
         async with predictors("v1", "v2") as (v1, v2), aiohttp.ClientSession() as session:
             await sync.apply(split((v1, 0), (v2, 100)))
@@ -160,7 +160,7 @@ def test_a_draining_pod_finishes_what_it_has(gateway: Gateway) -> None:
 
 def test_host_name_and_path_lead_to_the_service_and_nothing_else_does(gateway: Gateway) -> None:
     async def scenario() -> None:
-        sync = GatewaySync(gateway.directory, gateway.admin_url)
+        sync = GatewaySync(gateway.directory, gateway.admin_url, gateway.token)
         async with predictors("v1") as (v1,), aiohttp.ClientSession() as session:
             await sync.apply([*split((v1, 100)), Service("podium", "empty", (Backend("podium_empty_v1", 100, ()),))])
 
@@ -185,7 +185,7 @@ def test_host_name_and_path_lead_to_the_service_and_nothing_else_does(gateway: G
 
 def test_counters_and_latency_are_kept_per_predictor(gateway: Gateway) -> None:
     async def scenario() -> None:
-        sync = GatewaySync(gateway.directory, gateway.admin_url)
+        sync = GatewaySync(gateway.directory, gateway.admin_url, gateway.token)
         url = service_url(gateway.url, "podium", "rec")
         async with predictors("v1") as (v1,), aiohttp.ClientSession() as session:
             await sync.apply(split((v1, 100)))
@@ -210,17 +210,18 @@ def test_counters_and_latency_are_kept_per_predictor(gateway: Gateway) -> None:
 
 
 async def stats(session: aiohttp.ClientSession, gateway: Gateway) -> str:
-    async with session.get(f"{gateway.admin_url}/stats?format=prometheus") as response:
+    shown = {"Authorization": f"Bearer {gateway.token}"}
+    async with session.get(f"{gateway.admin_url}/stats?format=prometheus", headers=shown) as response:
         return await response.text()
 
 
 def test_a_restarted_controller_keeps_the_routes_until_it_knows_better(gateway: Gateway) -> None:
     async def scenario() -> None:
         async with predictors("v1", "v2") as (v1, v2), aiohttp.ClientSession() as session:
-            await GatewaySync(gateway.directory, gateway.admin_url).apply(split((v1, 50), (v2, 50)))
+            await GatewaySync(gateway.directory, gateway.admin_url, gateway.token).apply(split((v1, 50), (v2, 50)))
             async with Load(session, service_url(gateway.url, "podium", "rec")) as load:
                 seen = await load.some(100)
-                await GatewaySync(gateway.directory, gateway.admin_url).apply(split((v2, 100)))
+                await GatewaySync(gateway.directory, gateway.admin_url, gateway.token).apply(split((v2, 100)))
                 seen += load.answers + await load.some(100)
                 assert set(seen) == {"v1", "v2"}, seen
 
@@ -238,8 +239,8 @@ def test_without_envoy_the_files_are_written_all_the_same(tmp_path: Path) -> Non
     asyncio.run(scenario())
 
 
-def test_the_bootstrap_keeps_what_is_there(tmp_path: Path) -> None:
-    bootstrap(tmp_path, 1, 2)
+def test_a_second_start_keeps_what_is_there(tmp_path: Path) -> None:
+    prepare(tmp_path)
     (tmp_path / "routes.json").write_text("{}")
-    bootstrap(tmp_path, 1, 2)
+    prepare(tmp_path)
     assert (tmp_path / "routes.json").read_text() == "{}"

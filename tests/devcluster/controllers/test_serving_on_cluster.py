@@ -120,7 +120,12 @@ def test_drain_waits_for_slow(cluster: Cluster, isvc: str) -> None:
     slow = threading.Thread(target=call)
     slow.start()
     stats = f"{cluster.gateway.admin_url}/stats?filter=cluster.{cluster.namespace}_{isvc}_v2.upstream_rq_active"
-    wait_for(lambda: "upstream_rq_active: 1" in httpx.get(stats, trust_env=False).text, "the slow request")
+    shown = {"Authorization": f"Bearer {cluster.gateway.token}"}
+
+    def counted() -> str:
+        return httpx.get(stats, headers=shown, trust_env=False).text
+
+    wait_for(lambda: "upstream_rq_active: 1" in counted(), "the slow request")
     change(cluster, isvc, canary=None)
     (pod,) = pods_of(cluster, isvc, "v2")
     assert not is_deleting(pod), "the pod lives while it answers"

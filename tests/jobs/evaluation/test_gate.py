@@ -1,6 +1,9 @@
 """The gate on a real lake and a real registry."""
 
 import datetime as dt
+import urllib.error
+import urllib.request
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,9 +17,10 @@ from include.jobs.lake.catalog import load_table, open_catalog
 from include.jobs.lake.feature_view import published_view
 from include.jobs.lake.tables import FEATURES_INTERACTIONS, TRANSACTIONS
 from include.jobs.ranking.features import FEATURES
+from include.jobs.ranking.fingerprints import TamperedModelError
 from include.jobs.ranking.lists import Purchases, popular_products, rank, recall_at_k
 from include.jobs.ranking.model import Candidates, Layer, Ranker, RankerModel
-from include.jobs.ranking.registry import CANDIDATE, CHAMPION, FEATURE_VIEW_TAG, Registry, RunRecord
+from include.jobs.ranking.registry import CANDIDATE, CHAMPION, FEATURE_VIEW_TAG, Registry, RunRecord, load_uri
 from tests.jobs.model_platform import Platform, result_of
 from tests.jobs.published import publish_view
 
@@ -135,3 +139,30 @@ def test_a_month_that_is_not_complete_is_not_judged(platform: Platform, registry
     done = platform.run("include.jobs.evaluation", "gate", "--cutoff", "2017-08-01", check=False)
     assert done.returncode == 1
     assert "has no labels for cutoff 2017-08-01" in done.stderr
+
+
+def test_a_model_whose_files_were_changed_is_not_loaded(platform: Platform, registry: Registry, tmp_path: Path) -> None:
+    version = registry.version(register(platform, registry, "changed", linear(log_decay_90=1.0)))
+    assert registry.load(version.version).name == "network"
+    client = MlflowClient(platform.environment["MLFLOW_TRACKING_URI"])
+    file = Path(client.download_artifacts(version.run_id, "model/weights.npz", str(tmp_path)))
+    stored = dict(np.load(file))
+    np.savez(file, **{name: values + 1 for name, values in stored.items()})
+    client.log_artifact(version.run_id, str(file), "model")
+    for uri in (f"models:/recommender/{version.version}", f"runs:/{version.run_id}/model"):
+        with pytest.raises(
+            TamperedModelError, match=rf"run {version.run_id} .*weights\.npz has SHA-256 [0-9a-f]{{64}}"
+        ):
+            load_uri(uri)
+
+
+def test_who_has_no_password_neither_reads_nor_changes_the_registry(platform: Platform, registry: Registry) -> None:
+    address = platform.environment["MLFLOW_TRACKING_URI"]
+    for method, path in (
+        ("GET", "/api/2.0/mlflow/registered-models/search"),
+        ("POST", "/api/2.0/mlflow/registered-models/alias"),
+        ("PUT", "/api/2.0/mlflow-artifacts/artifacts/x"),
+    ):
+        with pytest.raises(urllib.error.HTTPError) as refusal:
+            urllib.request.urlopen(urllib.request.Request(f"{address}{path}", b"{}", method=method), timeout=30)
+        assert refusal.value.code == 401

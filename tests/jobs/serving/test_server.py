@@ -19,6 +19,7 @@ import pytest
 
 ROOT = Path(__file__).parents[3]
 START_S = 120
+KEY = "key of the tests"
 
 
 @dataclass
@@ -27,12 +28,13 @@ class Server:
     host: str
     port: int
 
-    def get(self, path: str) -> tuple[int, Any]:
-        return self._ask(urllib.request.Request(f"http://{self.host}:{self.port}{path}"))
+    def get(self, path: str, **headers: str) -> tuple[int, Any]:
+        return self._ask(urllib.request.Request(f"http://{self.host}:{self.port}{path}", headers=headers))
 
-    def predict(self, body: bytes, kind: str = "application/json") -> tuple[int, Any]:
+    def predict(self, body: bytes, kind: str = "application/json", shown: str = f"Bearer {KEY}") -> tuple[int, Any]:
         url = f"http://{self.host}:{self.port}/v1/models/recommender:predict"
-        return self._ask(urllib.request.Request(url, data=body, headers={"Content-Type": kind}))
+        headers = {"Content-Type": kind, **({"Authorization": shown} if shown else {})}
+        return self._ask(urllib.request.Request(url, data=body, headers=headers))
 
     @staticmethod
     def _ask(request: urllib.request.Request) -> tuple[int, Any]:
@@ -44,13 +46,16 @@ class Server:
 
 
 def start(folder: Path, host: str) -> Server:
+    credentials = folder.with_name("credentials")
+    credentials.mkdir(exist_ok=True)
+    (credentials / "serving_key").write_text(f"{KEY}\n")
     with socket.socket() as probe:
         probe.bind((host, 0))
         port = probe.getsockname()[1]
     process = subprocess.Popen(
         [sys.executable, "-m", "include.jobs.serving", "--model-uri", str(folder), "--port", str(port)],
         cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "POD_IP": host},
+        env={**os.environ, "PYTHONPATH": str(ROOT), "POD_IP": host, "PODIUM_CREDENTIALS_DIR": str(credentials)},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -114,7 +119,32 @@ def test_another_content_type_is_a_400(server: Server) -> None:
 
 
 def test_another_models_name_is_a_404(server: Server) -> None:
-    assert server.get("/v1/models/fraud")[0] == 404
+    assert server.get("/v1/models/fraud", Authorization=f"Bearer {KEY}")[0] == 404
+
+
+@pytest.mark.parametrize("shown", ["", KEY, "Bearer ", f"Bearer {KEY}x", f"Basic {KEY}"])
+def test_who_shows_no_key_learns_nothing_about_a_household(server: Server, shown: str) -> None:
+    status, reply = server.predict(b'{"instances": [{"household_id": 3}]}', shown=shown)
+    assert (status, reply.keys()) == (401, {"error"})
+
+
+@pytest.mark.parametrize("path", ["/v1/models", "/v2/models/recommender", "/docs", "/openapi.json"])
+def test_without_the_key_only_health_is_told(server: Server, path: str) -> None:
+    assert server.get(path)[0] == 401
+    assert server.get("/v1/models/recommender")[0] == server.get("/v2/health/ready")[0] == 200
+
+
+def test_it_does_not_start_without_a_key(model_folder: Path, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "include.jobs.serving", "--model-uri", str(model_folder)],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "PODIUM_CREDENTIALS_DIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode != 0
+    assert "serving_key cannot be read" in done.stderr
 
 
 def test_it_listens_on_the_pods_address_alone(server: Server) -> None:

@@ -46,30 +46,30 @@ def by_partition(events: Iterator[Event]) -> list[list[Event]]:
 
 
 def test_a_topic_is_made_filled_and_then_left_alone(kafka: str, topic: str) -> None:
-    first = produce(kafka, topic, PARTITIONS, sequence)
+    first = produce({"bootstrap.servers": kafka}, topic, PARTITIONS, sequence)
     assert (first["produced"], first["present"], first["total"]) == (500, 0, 500)
-    again = produce(kafka, topic, PARTITIONS, sequence)
+    again = produce({"bootstrap.servers": kafka}, topic, PARTITIONS, sequence)
     assert (again["produced"], again["present"], again["total"]) == (0, 500, 500)
     assert content(kafka, topic) == by_partition(sequence())
 
 
 @pytest.mark.parametrize("count", [1, 250, 499])
 def test_what_an_interrupted_call_left_is_completed(kafka: str, topic: str, count: int) -> None:
-    produce(kafka, topic, PARTITIONS, lambda: islice(sequence(), count))
-    result = produce(kafka, topic, PARTITIONS, sequence)
+    produce({"bootstrap.servers": kafka}, topic, PARTITIONS, lambda: islice(sequence(), count))
+    result = produce({"bootstrap.servers": kafka}, topic, PARTITIONS, sequence)
     assert (result["produced"], result["present"]) == (500 - count, count)
     assert content(kafka, topic) == by_partition(sequence())
 
 
 @pytest.mark.parametrize("other", [lambda: sequence(start=1), lambda: sequence(100)])
 def test_another_sequence_is_refused(kafka: str, topic: str, other: object) -> None:
-    produce(kafka, topic, PARTITIONS, sequence)
+    produce({"bootstrap.servers": kafka}, topic, PARTITIONS, sequence)
     with pytest.raises(TopicMismatchError, match=rf"topic {topic} holds other messages than these \(partition"):
-        produce(kafka, topic, PARTITIONS, other)  # type: ignore[arg-type]
+        produce({"bootstrap.servers": kafka}, topic, PARTITIONS, other)  # type: ignore[arg-type]
     assert content(kafka, topic) == by_partition(sequence())
 
 
 def test_a_broker_that_is_away_is_named(topic: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("include.jobs.shop.produce._TIMEOUT_S", 1.0)
     with pytest.raises(ProduceError, match=r"Kafka at 127\.0\.0\.1:1 does not take topic"):
-        produce("127.0.0.1:1", topic, PARTITIONS, sequence)
+        produce({"bootstrap.servers": "127.0.0.1:1"}, topic, PARTITIONS, sequence)

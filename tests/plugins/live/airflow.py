@@ -45,6 +45,11 @@ SECRETS = Credentials(
     s3_access_key="",
     s3_secret_key="",
     pseudonym_key="",
+    gateway_admin_token="",
+    mlflow_user="",
+    kafka_user="",
+    kafka_password="",
+    mlflow_password="",
 )
 
 
