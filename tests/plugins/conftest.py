@@ -15,6 +15,10 @@ from podium.platform import settings  # noqa: E402
 from include.config import load_settings  # noqa: E402
 from tests.plugins.cluster import TOKEN, Platform, free_port, running_platform  # noqa: E402
 
+# What the gateway of these tests asks for; their registries ask for nothing.
+for connection, password in (("PODIUM_METRICS", TOKEN), ("PODIUM_MLFLOW", "any")):
+    os.environ[f"AIRFLOW_CONN_{connection}"] = json.dumps({"conn_type": "generic", "password": password})
+
 STEPS = [
     {"traffic_percent": 25, "min_seconds": 0.5, "max_seconds": 30},
     {"traffic_percent": 100, "min_seconds": 0.5, "max_seconds": 30},
@@ -42,7 +46,6 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
         with running_platform(folder, load_settings(), gateway, admin) as running:
             connection = {"conn_type": "kubernetes", "extra": {"kube_config_path": str(running.kubeconfig)}}
             environ.setenv("AIRFLOW_CONN_KUBERNETES_DEFAULT", json.dumps(connection))
-            environ.setenv("AIRFLOW_CONN_PODIUM_METRICS", json.dumps({"conn_type": "generic", "password": TOKEN}))
             settings.cache_clear()
             yield running
             settings.cache_clear()
