@@ -10,6 +10,7 @@ from pathlib import Path
 
 from include.devcluster.core.objects import Object, parse_time
 from include.devcluster.core.status import ContainerState
+from include.devcluster.runtime import cri
 from include.devcluster.runtime.process import Process, VirtualProcess
 from include.devcluster.runtime.shim import Spec
 
@@ -17,7 +18,8 @@ XCOM_SIDECAR = "airflow-xcom-sidecar"
 """Airflow's side-car is played by the server: its stop command signals every shell it can see."""
 
 LONGEST_BACKOFF_S = 300.0
-MESSAGE_LIMIT = 4096
+# Of a termination message, in bytes and in records: pkg/kubelet/container/helpers.go.
+MESSAGE_LIMIT, MESSAGE_OF_LOG_LIMIT, MESSAGE_RECORDS = 4096, 2048, 80
 
 
 @dataclass
@@ -190,11 +192,10 @@ class Container:
     def _message(self, folder: Path, code: int) -> str:
         """Termination message: the file the container wrote, or the end of its log where it asks for that."""
         path = folder / "termination-log"
-        text = path.read_text(errors="replace") if path.exists() else ""
-        if not text and code and self.spec.get("terminationMessagePolicy") == "FallbackToLogsOnError":
-            lines = (folder / "log").read_text(errors="replace").splitlines()[-80:]
-            text = "".join(line.split(" ", 3)[3] + "\n" for line in lines)[-2048:]
-        return text[-MESSAGE_LIMIT:]
+        said = path.read_bytes()[-MESSAGE_LIMIT:] if path.exists() else b""
+        if not said and code and self.spec.get("terminationMessagePolicy") == "FallbackToLogsOnError":
+            said = cri.tail(folder / "log", MESSAGE_RECORDS)[-MESSAGE_OF_LOG_LIMIT:]
+        return said.decode(errors="replace")
 
 
 def _seconds(moment: str) -> str:

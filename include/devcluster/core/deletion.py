@@ -7,7 +7,7 @@ import datetime as dt
 from dataclasses import dataclass
 
 from include.devcluster.core import errors
-from include.devcluster.core.objects import Object, name, timestamp
+from include.devcluster.core.objects import Object, name, parse_time, timestamp
 from include.devcluster.core.resources import NAMESPACES, PODS, Resource
 from include.devcluster.protocol import pods
 
@@ -67,7 +67,12 @@ def mark(resource: Resource, obj: Object, held_by: list[str], seconds: int) -> O
     if held_by:
         meta["finalizers"] = held_by
     if "deletionTimestamp" not in meta or seconds < (meta.get("deletionGracePeriodSeconds") or 0):
-        deadline = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=seconds)
+        # A grace that is shortened counts from the first request: BeforeDelete in apiserver/pkg/registry/rest/delete.go
+        asked = dt.datetime.now(dt.UTC)
+        if "deletionTimestamp" in meta:
+            asked = parse_time(meta["deletionTimestamp"])
+            asked -= dt.timedelta(seconds=meta.get("deletionGracePeriodSeconds") or 0)
+        deadline = asked + dt.timedelta(seconds=seconds)
         meta |= {"deletionTimestamp": timestamp(deadline), "deletionGracePeriodSeconds": seconds}
         if "generation" in meta:
             meta["generation"] += 1

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from include.devcluster.core.container import Container
 from include.devcluster.core.errors import bad_request
 from include.devcluster.core.kubelet import Kubelet
 from include.devcluster.core.objects import Object, dig, name, parse_time
+from include.devcluster.runtime import cri
 
 IDLE_S = 5.0
 """How often a follower looks by itself whether the client and the pod are still there."""
@@ -107,21 +107,16 @@ class Logs:
     async def _stream(
         self, response: web.StreamResponse, pod: Object, container: Container, path: Path, options: Options
     ) -> None:
-        left = options.limit
-        position = _tail_position(path, options.tail) if options.tail is not None else 0
+        cut = _Cut(options)
+        position = 0 if options.tail is None else await asyncio.to_thread(_tail_position, path, options.tail)
         process = container.process
-        while True:
+        while not cut.is_full:
             # looked at before the reading: what is published after the end of the log is the end
             ended = options.previous or not options.follow or self._is_over(pod, container, process)
             data, position = await asyncio.to_thread(_read, path, position)
-            for line in _lines(data, options):
-                text = line if left is None else line[:left]
-                if left is not None:
-                    left -= len(text)
-                await response.write(text)
-                if left == 0:
-                    return
             if data:
+                if wanted := cut(data):
+                    await response.write(wanted)
                 continue
             if ended:
                 return
@@ -164,11 +159,10 @@ def default_container(pod: Object, complaint: str) -> str:
 
 
 CHUNK = 1 << 20
-NEWLINE = 10
 
 
 def _read(path: Path, position: int) -> tuple[bytes, int]:
-    """Whole lines from a position on, about a megabyte at most."""
+    """Whole records from a position on, about a megabyte at most."""
     try:
         with path.open("rb") as handle:
             handle.seek(position)
@@ -179,31 +173,44 @@ def _read(path: Path, position: int) -> tuple[bytes, int]:
     return data, position + len(data)
 
 
-def _lines(data: bytes, options: Options) -> Iterator[bytes]:
-    """Lines as the client wants them."""
-    for line in data.splitlines(keepends=True):
-        moment, _, tag, text = line.split(b" ", 3)
-        if options.since and moment.decode().rstrip("Z") < options.since:
-            continue
-        if tag == b"P":
-            text = text[:-1]
-        yield moment + b" " + text if options.timestamps else text
-
-
 def _tail_position(path: Path, count: int) -> int:
-    """Where the last `count` records begin; a long line is several, as for a kubelet."""
     try:
-        size = path.stat().st_size
+        return cri.tail_position(path, count)
     except FileNotFoundError:
         return 0
-    position, rest = size, b""
-    with path.open("rb") as handle:
-        while position > 0:
-            step = min(65536, position)
-            position -= step
-            handle.seek(position)
-            rest = handle.read(step) + rest
-            ends = [i for i, byte in enumerate(rest) if byte == NEWLINE]
-            if len(ends) > count:
-                return position + ends[-count - 1] + 1
-    return 0
+
+
+class _Cut:
+    """Turns records into what the client wants of them, one part of the file after the other.
+
+    The rules are the kubelet's (`ReadLogs` in k8s.io/cri-client): a line has one timestamp, that of its first piece,
+    and `tailLines` counts pieces.
+    """
+
+    def __init__(self, options: Options) -> None:
+        self._since, self._timestamps = options.since, options.timestamps
+        self._bytes = options.limit
+        self._records = None if options.follow else options.tail
+        self._at_line_start = True
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the client wants no more."""
+        return self._bytes == 0 or self._records == 0
+
+    def __call__(self, data: bytes) -> bytes:
+        wanted = []
+        for record in cri.records(data):
+            if self._records is not None:
+                if self._records == 0:
+                    break
+                self._records -= 1
+            if not self._since or record.moment.decode().rstrip("Z") >= self._since:
+                stamped = self._timestamps and self._at_line_start
+                wanted.append(record.moment + b" " + record.text if stamped else record.text)
+            self._at_line_start = record.ends_line
+        text = b"".join(wanted)
+        if self._bytes is not None:
+            text = text[: self._bytes]
+            self._bytes -= len(text)
+        return text

@@ -66,7 +66,7 @@ class Log:
         """Write the lines that are complete with this."""
         *lines, rest = (self._rest[stream] + data).split(b"\n")
         out = [self._line(stream, line) for line in lines]
-        while len(rest) >= PIECE:
+        while len(rest) > PIECE:
             out.append(self._piece(stream, b"P", rest[:PIECE]))
             rest = rest[PIECE:]
         self._rest[stream] = rest
