@@ -200,9 +200,7 @@ class Registry:
             return
         if current["metadata"].get("finalizers"):
             if current["metadata"].get("deletionGracePeriodSeconds"):
-                new = copy.deepcopy(current)
-                new["metadata"]["deletionGracePeriodSeconds"] = 0
-                self._commit(resource, new)
+                self._commit(resource, deletion.mark(resource, current, current["metadata"]["finalizers"], 0))
             return
         self._forget(resource, current)
 
