@@ -52,7 +52,7 @@ class Work:
     """A pod or custom resource that is not over.
 
     :param kind: None for a pod.
-    :param max_tries: the task instance's when it was made; clearing the task raises it.
+    :param max_tries: the task instance's when it was made; clearing the task changes it.
     """
 
     kind: Kind | None
@@ -63,7 +63,7 @@ class Work:
 
     def is_abandoned(self, standing: Standing | None) -> bool:
         """Whether its task has ended, was cleared since, or is there no more."""
-        return standing is None or standing.state in ENDED or standing.max_tries > self.max_tries
+        return standing is None or standing.state in ENDED or standing.max_tries != self.max_tries
 
 
 def instance() -> str:

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk.exceptions import AirflowTaskTimeout
 
 from podium.abandoned import marks
-from podium.collected import Collected
+from podium.collected import Collected, identify
 from podium.errors import WorkFailedError, WorkTimeoutError
 from podium.hooks.custom_resource import CustomResourceHook, Object
 from podium.identity import EPOCH_LABEL, TASK_LABEL, Identity
 from podium.kinds import Kind, Phase
 from podium.lineage import Reported, image_id
-from podium.results import TAIL_LINES, NoResultError, find_result
+from podium.masking import secrets_in
+from podium.results import TAIL_LINES, NoResultError, ensure_fit, find_result
 from podium.supersession import was_killed
 from podium.triggers.custom_resource import WORKER_LOST, CustomResourceTrigger
 from podium.triggers.work import run_here
@@ -130,10 +131,10 @@ class CustomResourceRun:
                 collected.ensure_current()
                 self.hook.delete(self.kind, name)
             why = f"{event['message']}\n" if event.get("reason") in (WORKER_LOST, *self.kind.refused) else ""
-            raise WorkFailedError(f"{task_id} failed.\n{why}{text}")
+            raise WorkFailedError(f"{task_id} failed: {why}{text}")
         result, image = self._result(name) if self.wants_result else (self._own_result(name), "")
+        collected.write(result)
         if self.cleanup is not Cleanup.KEEP:
-            collected.write(result)
             self.hook.delete(self.kind, name)
         return self._report(result, image)
 
@@ -176,7 +177,7 @@ class CustomResourceRun:
 
     def _identify(self, context: "Context") -> Identity:
         self._ti = context["ti"]
-        self.identity = Identity.of(context["ti"], self.operator.retries or 0)
+        self.identity = self.operator.identity = identify(context, self.operator.retries or 0)
         return self.identity
 
     def _adoptable(self, name: str, collected: Collected) -> Object | None:
@@ -215,14 +216,17 @@ class CustomResourceRun:
             conn_id=self.conn_id,
             deadline=deadline,
             copies_log=True,
+            # As the cluster has it, with what it was rendered from.
+            secrets=secrets_in(current.get("spec")),
         )
 
     def _own_result(self, name: str) -> Any:
         finished = self.hook.read(self.kind, name)
         if finished is None:
             text = self.hook.explain(self.kind, name)
-            raise WorkFailedError(f"{self.operator.task_id} failed.\n{text}")
-        return self.read_result(finished) if self.read_result else None
+            raise WorkFailedError(f"{self.operator.task_id} failed: {text}")
+        result = self.read_result(finished) if self.read_result else None
+        return ensure_fit(result, f"{self.kind.name} {self.namespace}/{name}")
 
     def _result(self, name: str) -> tuple[dict[str, Any], str]:
         """The result that the work printed last, and the image of the pod that did."""
@@ -230,5 +234,6 @@ class CustomResourceRun:
             lines = self.hook.log_tail(pod["metadata"]["name"], self.kind.container, TAIL_LINES)
             result = find_result(lines)
             if result is not None:
+                ensure_fit(result, f"{self.kind.name} {self.namespace}/{name}")
                 return result, image_id(pod, self.kind.container)
         raise NoResultError(f"{self.kind.name} {self.namespace}/{name}")

@@ -37,6 +37,17 @@ class NodePoolTooSmallError(PodiumError):
         )
 
 
+class MappedSlotsError(PodiumError, TypeError):
+    """A mapped task would take other slots of its pool than it uses GPUs."""
+
+    def __init__(self, task: str, mapped: list[str]) -> None:
+        super().__init__(
+            f"{task} cannot be mapped over {' and '.join(mapped)}: Airflow gives all instances of a mapped task one "
+            "pool and one number of slots. Give them to `partial`, and write one task for each size: "
+            '`.partial(node_pool="gpu-a100", gpus=4, …).expand(arguments=…)`.'
+        )
+
+
 class WorkFailedError(PodiumError):
     """Work in the cluster ended badly, or could not start. The message tells a person what to do next."""
 

@@ -1,7 +1,8 @@
 """The name under which a task instance's work runs in the cluster.
 
 It follows from dag, run, task, map index and clear epoch alone. So a retry, or a worker that takes over from a
-dead one, finds the object that is already there, while a cleared task gets a new one.
+dead one, finds the object that is already there, while a cleared task gets a new one. Which epoch it is, is noted when
+the work begins: see `podium.collected`.
 """
 
 import hashlib
@@ -32,8 +33,7 @@ class TaskInstanceLike(Protocol):
 class Identity:
     """Who a piece of work belongs to.
 
-    :param epoch: a number that rises whenever the task is cleared, `max_tries - retries`: Airflow raises `max_tries`
-        when a task that is not running is cleared, and leaves it alone when the task is retried.
+    :param epoch: a number that rises whenever the task is cleared: the tries before the last clear.
     """
 
     dag_id: str
@@ -44,7 +44,10 @@ class Identity:
 
     @classmethod
     def of(cls, ti: TaskInstanceLike, retries: int) -> "Identity":
-        """The identity of a running task instance.
+        """The identity of a running task instance of whose work nothing is noted yet.
+
+        Airflow sets `max_tries` to the tries so far and the task's retries when a task that is not running is cleared,
+        and leaves it alone when the task is retried.
 
         :param ti: `context["ti"]`.
         :param retries: those of its task.

@@ -72,6 +72,7 @@ class Kind:
     :param active_field: for kinds without a condition for it: a list in the status whose entries count `active` jobs.
     :param message_field: where the state's message is, beside it.
     :param states: every value of that state that the controller defines.
+    :param failure_field: path in the status of what last went wrong: its reason, message and exitCode.
     :param hints: what a state means for a person, where the controller says nothing.
     :param pod_selector: label selector of the pods whose log matters; `{name}` is the object's name.
     :param container: the container in them that matters.
@@ -90,6 +91,7 @@ class Kind:
     state_field: tuple[str, ...] = ()
     active_field: str = ""
     message_field: str = "message"
+    failure_field: tuple[str, ...] = ()
     states: Mapping[str, Phase] = field(default_factory=dict)
     hints: Mapping[str, str] = field(default_factory=dict)
     pod_selector: str = ""
@@ -107,6 +109,17 @@ class Kind:
     def api_version(self) -> str:
         """As it stands in a manifest."""
         return f"{self.group}/{self.version}"
+
+    def last_failure(self, manifest: Manifest) -> str:
+        """What the controller says went wrong last; empty when it says nothing."""
+        found: Any = manifest.get("status") or {}
+        for key in self.failure_field:
+            found = (found or {}).get(key)
+        if not self.failure_field or not found:
+            return ""
+        code = found.get("exitCode")
+        parts = (found.get("reason"), f"exit code {code}" if code else "", found.get("message"))
+        return ": ".join(str(part) for part in parts if part)
 
     def judge(self, manifest: Manifest) -> Judgement:
         """How an object of this kind is doing.
@@ -206,6 +219,7 @@ INFERENCE_SERVICE: Final = Kind(
     plural="inferenceservices",
     name="InferenceService",
     succeeded=("Ready",),
+    failure_field=("modelStatus", "lastFailureInfo"),
     pod_selector="serving.kserve.io/inferenceservice={name}",
     container="kserve-container",
     is_observed=inference_service_is_observed,

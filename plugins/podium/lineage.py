@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from airflow.providers.openlineage.extractors import OperatorLineage
     from openlineage.client.event_v2 import InputDataset, OutputDataset
 
+    from podium.identity import Identity
+
 KEY: Final = "datasets"
 
 Dataset = dict[str, Any]
@@ -52,9 +54,13 @@ class Reported:
 
 
 class ReportsDatasets:
-    """What an operator needs to tell OpenLineage and the audit trail what it has read and written."""
+    """What an operator needs to tell OpenLineage and the audit trail what it has read and written.
+
+    `identity` is that of its work, once it is known.
+    """
 
     reported = Reported()
+    identity: "Identity | None" = None
 
     def report(self, inputs: "Iterable[Dataset]" = (), outputs: "Iterable[Dataset]" = ()) -> None:
         """Note what a task without a pod has read and written."""

@@ -5,7 +5,6 @@ from urllib.parse import urlsplit
 
 from airflow.sdk import BaseOperatorLink
 
-from podium.identity import Identity
 from podium.listeners import bucket
 from podium.platform import settings
 
@@ -20,7 +19,7 @@ class PodLogLink(BaseOperatorLink):
 
     def get_link(self, operator: "BaseOperator", *, ti_key: Any) -> str:
         """The address. Airflow calls this in the task's process, with the task instance for a key."""
-        return _filled(settings().links.pod_logs, operator, ti_key) or str(ti_key.log_url)
+        return _filled(settings().links.pod_logs, operator) or str(ti_key.log_url)
 
 
 class SparkUiLink(BaseOperatorLink):
@@ -30,7 +29,7 @@ class SparkUiLink(BaseOperatorLink):
 
     def get_link(self, operator: "BaseOperator", *, ti_key: Any) -> str:
         """The address."""
-        return _filled(settings().links.spark_ui, operator, ti_key)
+        return _filled(settings().links.spark_ui, operator)
 
 
 class MlflowRunLink(BaseOperatorLink):
@@ -75,11 +74,12 @@ class DataDocsLink(BaseOperatorLink):
         return bucket.signed(pages[0], settings())
 
 
-def _filled(template: str | None, operator: "BaseOperator", ti: Any) -> str:
-    if not template:
+def _filled(template: str | None, operator: "BaseOperator") -> str:
+    # Asked in the task's own process when it ends, so the operator knows what its work is called.
+    identity = getattr(operator, "identity", None)
+    if not template or identity is None:
         return ""
-    name = Identity.of(ti, operator.retries or 0).name
-    return template.format(namespace=settings().kubernetes.namespace, name=name)
+    return template.format(namespace=settings().kubernetes.namespace, name=identity.name)
 
 
 def _result(ti: Any) -> dict[str, Any] | None:

@@ -45,7 +45,8 @@ def reasons(pods: Iterable[Manifest]) -> list[str]:
 
 def has_started(pod: Manifest, container: str) -> bool:
     """Whether a container of a pod runs, or has run: it has a log."""
-    for status in (pod.get("status") or {}).get("containerStatuses") or ():
+    found = pod.get("status") or {}
+    for status in (*(found.get("initContainerStatuses") or ()), *(found.get("containerStatuses") or ())):
         if status.get("name") == container:
             state = status.get("state") or {}
             return bool(state.get("running") or state.get("terminated"))

@@ -40,6 +40,7 @@ class Ti:
     start_date: dt.datetime = field(default_factory=lambda: dt.datetime.now(dt.UTC))
     xcom: dict[str, Any] = field(default_factory=dict)
     store: "Store" = field(default_factory=lambda: Store())
+    clears: int = 0
 
     def xcom_push(self, key: str, value: Any) -> None:
         self.xcom[key] = value
@@ -47,13 +48,14 @@ class Ti:
     def retried(self) -> "Ti":
         """The next attempt."""
         again = Ti(self.task_id, self.dag_id, self.run_id, self.map_index, self.try_number + 1, self.max_tries)
-        again.store = self.store
+        again.store, again.clears = self.store, self.clears
         return again
 
     def cleared(self, retries: int = 1) -> "Ti":
         """The attempt after somebody cleared the finished task."""
         again = self.retried()
         again.max_tries = self.try_number + retries
+        again.clears += 1
         return again
 
 
@@ -65,6 +67,7 @@ def context_of(ti: Ti) -> Any:
         "dag": SimpleNamespace(dag_id=ti.dag_id),
         "outlet_events": {},
         "task_state_store": ti.store,
+        "dag_run": SimpleNamespace(clear_number=ti.clears),
     }
 
 
@@ -186,7 +189,7 @@ class Refused(Exception):
 def refuse(monkeypatch: pytest.MonkeyPatch, after: int = 0) -> None:
     """Have the task-state store answer as it answers an attempt that was superseded: it knows nothing, keeps nothing.
 
-    :param after: so many writes are taken before; an attempt writes once before it makes its work.
+    :param after: so many writes are taken before; the first attempt writes twice before it makes its work.
     """
     keep, written = Store.set, 0
 

@@ -133,7 +133,7 @@ def test_an_attempt_that_cannot_keep_the_result_leaves_the_pod_to_the_next(
     """So is one that was superseded: the server refuses what it wants to keep."""
     ti = Ti("work", run_id=name)
     with monkeypatch.context() as patch:
-        refuse(patch, after=1)
+        refuse(patch, after=2)
         with pytest.raises(Refused):
             run(lambda: operator(leave("'once'")), ti)
     assert left(platform, ti)

@@ -152,7 +152,10 @@ def test_failure_names_reason_exit_code_last_lines_and_what_to_do(
     with pytest.raises(WorkFailedError) as failure:
         run(lambda: make("fail"), Ti("work", run_id=name))
     text = str(failure.value)
-    assert text.startswith(f"work failed.\n{kind.name} podium/")
+    cause, what = text.splitlines()[:2]
+    assert cause.endswith("AnalysisException: no such table" if make is spark else "ValueError: no rows"), cause
+    assert cause.startswith("work failed: ")
+    assert what.startswith(f"{kind.name} podium/")
     assert "exit code 2" in text if make is spark else "exit code 1" in text
     assert "AnalysisException: no such table" in text if make is spark else "ValueError: no rows" in text
     assert "clear the task" in text
@@ -289,7 +292,7 @@ def test_an_attempt_that_was_superseded_ends_nothing_when_its_time_is_over(
     import datetime as dt
 
     ti = Ti("work", run_id=name)
-    refuse(monkeypatch, after=1)
+    refuse(monkeypatch, after=2)
     with pytest.raises(Refused):
         run(lambda: make("wait", execution_timeout=dt.timedelta(seconds=3)), ti)
     assert not objects(platform, kind)[Identity.of(ti, 1).name]["metadata"].get("deletionTimestamp")

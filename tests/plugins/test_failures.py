@@ -1,7 +1,8 @@
 from typing import Any
 
 import pytest
-from podium.failures import explain_pod, redacted
+from podium.failures import explain_pod
+from podium.redaction import redacted
 
 METADATA = {"name": "fit-1", "namespace": "podium"}
 
@@ -15,6 +16,7 @@ def pod(state: dict[str, Any] | None = None, phase: str = "Failed", **status: An
 def test_exit_code_log_and_what_to_do() -> None:
     text = explain_pod(pod({"terminated": {"exitCode": 3, "reason": "Error"}}), "base", [], ["one", "boom: 7 of 10"])
     assert text.splitlines() == [
+        "boom: 7 of 10",
         "Pod podium/fit-1: container base ended with exit code 3.",
         "Last log lines:",
         "  one",

@@ -107,3 +107,12 @@ def standard(generation: int, predictor: str, canary: dict[str, int], shown: dic
 )
 def test_kserves_standard_mode_shows_by_other_signs_what_it_has_seen(manifest: Manifest, phase: Phase) -> None:
     assert INFERENCE_SERVICE.judge(manifest).phase is phase
+
+
+def test_what_an_inference_service_says_went_wrong_last() -> None:
+    """kserve pkg/apis/serving/v1beta1 FailureInfo."""
+    info = {"reason": "ModelLoadFailed", "message": "no such file: model.pt", "exitCode": 1}
+    manifest = {"metadata": {}, "status": {"modelStatus": {"lastFailureInfo": info}}}
+    assert INFERENCE_SERVICE.last_failure(manifest) == "ModelLoadFailed: exit code 1: no such file: model.pt"
+    assert INFERENCE_SERVICE.last_failure({"metadata": {}}) == ""
+    assert MPI_JOB.last_failure(manifest) == ""

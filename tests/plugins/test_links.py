@@ -7,13 +7,14 @@ from typing import Any
 import boto3
 import httpx
 import pytest
+from podium.identity import Identity
 from podium.links import DataDocsLink, InferenceServiceLink, MlflowRunLink, PodLogLink, SparkUiLink
 from podium.platform import settings
 
 from include.config import ConfigError, load_settings
 from tests.services import Services
 
-OPERATOR: Any = SimpleNamespace(retries=1)
+OPERATOR: Any = SimpleNamespace(identity=Identity("dag", "r1", "work"))
 
 
 def instance(result: Any = None) -> Any:

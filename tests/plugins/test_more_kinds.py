@@ -170,7 +170,8 @@ def test_a_failure_has_a_reason_an_exit_code_and_the_last_lines(
     with pytest.raises(WorkFailedError) as failure:
         finish(lambda: make("fail"), ti, begin(lambda: make("fail"), ti))
     text = str(failure.value)
-    assert text.startswith(f"work failed.\n{kind.name} podium/{Identity.of(ti, 1).name} is failed (")
+    assert text.startswith("work failed: ")
+    assert text.splitlines()[1].startswith(f"{kind.name} podium/{Identity.of(ti, 1).name} is failed (")
     assert "exit code 1" in text
     assert "no rows" in text or make is workflow
 

@@ -96,7 +96,7 @@ def test_every_channel_is_told_reason_runbook_and_log(channels: Server) -> None:
 
     page = channels.posts["/v2/enqueue"]
     assert (page["event_action"], page["payload"]["severity"]) == ("trigger", "error")
-    assert page["payload"]["summary"] == title
+    assert page["payload"]["summary"].startswith(f"{title}: ")
     assert page["payload"]["custom_details"] == {"reason": REASON}
     assert page["dedup_key"] == "podium/train_recommender/r1/train/-1"
     assert [link["text"] for link in page["links"]] == ["Runbook", "Log"]

@@ -112,7 +112,7 @@ def test_failure_says_what_happened_and_what_to_do(platform: Platform, name: str
     with pytest.raises(WorkFailedError) as failure:
         run(lambda: operator(code), Ti("work", run_id=name))
     text = str(failure.value)
-    assert text.startswith("work failed.\nPod podium/dag-work-")
+    assert text.startswith("work failed: 7 of 10 records are broken\nPod podium/dag-work-")
     assert "exit code 3" in text
     assert "7 of 10 records are broken" in text
     assert "runbook" in text
@@ -146,7 +146,7 @@ def test_an_attempt_that_was_superseded_leaves_its_pod_when_its_time_is_over(
     platform: Platform, name: str, deferrable: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     defer_soon(monkeypatch)
-    refuse(monkeypatch, after=1)
+    refuse(monkeypatch, after=2)
     ti = Ti("work", run_id=name)
     limit = dt.timedelta(seconds=3)
     with pytest.raises(Refused):

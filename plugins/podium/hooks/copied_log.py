@@ -14,12 +14,13 @@ from typing import Any, Final
 
 from podium.hooks.pod_log import Mark
 
-# The logger's name in an entry tells a pod's lines from those about it; what follows is the pod's uid.
+# The logger's name in an entry tells a pod's lines from those about it. What follows is the pod's uid, and the
+# container where it is not the one that matters.
 LOGGER: Final = "pod/"
 
 
 def copied(ti: Any) -> dict[str, Mark]:
-    """The place of the last line that is shown, by the pod's uid.
+    """The place of the last line that is shown, by the pod's uid (and container).
 
     :param ti: the task instance, with the try that is at work.
     """

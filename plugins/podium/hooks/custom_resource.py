@@ -2,13 +2,15 @@
 
 from typing import Any, Final
 
-from airflow.providers.cncf.kubernetes.hooks.kubernetes import KubernetesHook
 from kubernetes.client import ApiException  # noqa: TID253 - KubernetesHook imports it anyway
 from tenacity import retry, retry_if_result, stop_after_delay, wait_exponential
 
-from podium.failures import LOG_LINES, explain_pod, is_in_trouble, last_run, main_container, redacted
+from podium.failures import explain_pod, is_in_trouble, last_run, main_container, telling_container
+from podium.hooks.connection import RenewingHook
+from podium.hooks.log_tail import read_tail, telling_tail
 from podium.hooks.patience import patiently
 from podium.kinds import Kind
+from podium.redaction import redacted
 
 FIELD_MANAGER: Final = "podium"
 APPLY: Final = "application/apply-patch+yaml"
@@ -20,7 +22,7 @@ OTHERS: Final = 2
 Object = dict[str, Any]
 
 
-class CustomResourceHook(KubernetesHook):
+class CustomResourceHook(RenewingHook):
     """Custom resources of one namespace.
 
     :param namespace: where they live.
@@ -172,26 +174,18 @@ class CustomResourceHook(KubernetesHook):
     @patiently
     def log_tail(self, pod: str, container: str, lines: int, *, previous: bool = False) -> list[str]:
         """The last lines of a container's log, or of that of its run before; none when it never started."""
-        try:
-            # Undecoded, because the client makes text of bytes by their repr.
-            answer = self.core_v1_client.read_namespaced_pod_log(
-                pod, self.namespace, container=container, tail_lines=lines, previous=previous, _preload_content=False
-            )
-        except ApiException as error:
-            if error.status in (400, 404):
-                return []
-            raise
-        text: str = answer.data.decode("utf-8", errors="replace")
-        return text.splitlines()
+        return read_tail(self.core_v1_client, self.namespace, pod, container, lines, previous=previous)
 
     def explain(self, kind: Kind, name: str) -> str:
         """Why an object did not do its work: what it says itself, its events, and its last pod."""
         manifest = self.read(kind, name)
         if manifest is None:
-            return f"{kind.name} {self.namespace}/{name} is gone: somebody deleted it. Clear the task to run it again."
+            return f"{kind.name} {self.namespace}/{name} is gone: somebody deleted it.\nClear the task to run it again."
         judgement = kind.judge(manifest)
-        said = ": ".join(part for part in (judgement.reason, redacted(judgement.message)) if part)
+        said = redacted(": ".join(part for part in (judgement.reason, judgement.message) if part))
         lines = [f"{kind.name} {self.namespace}/{name} is {judgement.phase}" + (f" ({said[:600]})." if said else ".")]
+        if failure := redacted(kind.last_failure(manifest)):
+            lines.append(f"  It says: {failure[:600]}")
         warnings = [event for event in self.events(name) if event.get("type") == "Warning"]
         lines += [f"  {event.get('reason')}: {redacted(str(event.get('message')))}" for event in warnings[-5:]]
         pods = self.pods(kind, name)
@@ -199,19 +193,22 @@ class CustomResourceHook(KubernetesHook):
         # What made the one that matters fail may be told by another: a rank that ran out of memory, say.
         troubled = [pod for pod in self.find_pods(kind.all_pods_selector.format(name=name)) if is_in_trouble(pod)]
         others = [pod for pod in troubled if pod["metadata"]["name"] not in known][:OTHERS]
-        lines += [self._explain_pod(pod, main_container(pod)) for pod in others]
-        lines += [self._explain_pod(pod, kind.container) for pod in pods[-1:]]
-        if not pods and not others:
+        told = [self._explain_pod(pod, main_container(pod)) for pod in others]
+        chosen = [pod for pod in pods if is_in_trouble(pod)][-1:] or pods[-1:]
+        told += [self._explain_pod(pod, kind.container) for pod in chosen]
+        if not told:
             resource = f"{kind.plural}.{kind.group}"
-            lines.append(
-                "It has no pod. Its controller may say more: "
+            told = [
+                "it has no pod.\nIts controller may say more: "
                 f"kubectl -n {self.namespace} describe {resource} {name}. Then clear the task."
-            )
-        return "\n".join(lines)
+            ]
+        # The cause first, whoever tells it.
+        cause, _, rest = told[0].partition("\n")
+        return "\n".join([cause, *lines, *filter(None, [rest]), *told[1:]])
 
     def _explain_pod(self, pod: Object, container: str) -> str:
         name = pod["metadata"]["name"]
-        tail = self.log_tail(name, container, LOG_LINES)
-        if not tail and last_run(pod, container):
-            tail = self.log_tail(name, container, LOG_LINES, previous=True)
+        telling = telling_container(pod, container)
+        restarted = last_run(pod, telling) is not None
+        tail = telling_tail(self.core_v1_client, self.namespace, name, telling, restarted=restarted)
         return explain_pod(pod, container, self.events(name), tail)

@@ -4,14 +4,15 @@ Each line has a timestamp of its own in the cluster, by which a copy goes on aft
 """
 
 import asyncio
+import codecs
 import datetime as dt
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from podium.hooks.watch import FIRST_PAUSE_S, LONGEST_PAUSE_S, raise_for_status
+from podium.hooks.watch import FIRST_PAUSE_S, FORBIDDEN, LONGEST_PAUSE_S, raise_for_status
 
 if TYPE_CHECKING:
     from kubernetes_asyncio.client import CoreV1Api
@@ -21,6 +22,8 @@ log = logging.getLogger(__name__)
 LONGEST_LOG_S: Final = 7 * 24 * 3600
 # The server takes whole seconds only, by its own clock: ask for more, and skip what is known.
 SINCE_MARGIN_S: Final = 60
+# Of a longer line its beginning is shown: a program that only ever redraws one line writes megabytes into it.
+LONGEST_LINE: Final = 64 * 1024
 
 Emit = Callable[[str, str], None]
 
@@ -50,6 +53,36 @@ class Mark:
         """Seconds since then, by this machine's clock."""
         then = dt.datetime.fromisoformat(f"{self.second}+00:00")
         return (dt.datetime.now(dt.UTC) - then).total_seconds()
+
+
+class Lines:
+    """Lines of a stream of bytes, which end at a newline and nowhere else; of a long one its beginning is kept."""
+
+    def __init__(self) -> None:
+        self._kept = bytearray()
+        self._length = 0
+
+    def add(self, chunk: bytes) -> Iterator[str]:
+        """The lines that end in this chunk."""
+        *ends, rest = chunk.split(b"\n")
+        for end in ends:
+            self._keep(end)
+            yield self.rest()
+        self._keep(rest)
+
+    def rest(self) -> str:
+        """What has come since the last newline; it begins anew."""
+        cut = self._length > len(self._kept)
+        decoder = codecs.getincrementaldecoder("utf-8")("backslashreplace")
+        text = decoder.decode(bytes(self._kept), final=not cut)
+        note = f" [… cut here: this line has {self._length:,} bytes]" if cut else ""
+        self._kept.clear()
+        self._length = 0
+        return text + note
+
+    def _keep(self, piece: bytes) -> None:
+        self._kept += piece[: max(0, LONGEST_LINE - len(self._kept))]
+        self._length += len(piece)
 
 
 class PodLog:
@@ -96,15 +129,19 @@ class PodLog:
         from kubernetes_asyncio.client import ApiException
 
         try:
-            # One that is followed also ends when the server goes away; one that is not may end before the container.
-            ended = False if follow else await self._has_ended()
-            await self._stream(follow)
-            self.complete = ended or (follow and await self._has_ended())
+            # One that is followed also ends when the server goes away, and at times before the container's last lines
+            # (a kubelet's does): the rest is read when the container is known to have ended.
+            if follow:
+                await self._stream(follow=True)
+            ended = await self._has_ended()
+            if ended or not follow:
+                await self._stream(follow=False)
+                self.complete = ended
         except ApiException as error:
             if error.status == 404:
                 log.warning("Pod %s is gone, and with it the rest of its log", self.pod)
                 self.complete = True
-            elif error.status in (401, 403):
+            elif error.status == FORBIDDEN:
                 raise
             else:
                 log.warning("Cannot read the log of pod %s (%s), trying again", self.pod, error.reason)
@@ -131,23 +168,22 @@ class PodLog:
         )
         async with response:
             await raise_for_status(response)
-            place, rest = None, b""
+            place, lines = None, Lines()
             async for chunk in response.content.iter_any():
-                *lines, rest = (rest + chunk).split(b"\n")
-                for line in lines:
+                for line in lines.add(chunk):
                     place = self._take(line, place)
-            if rest and not follow:
+            if (rest := lines.rest()) and not follow:
                 # The container has ended within a line; while it runs, the rest is still to come.
                 self._take(rest, place)
 
-    def _take(self, raw: bytes, place: Mark | None) -> Mark | None:
+    def _take(self, raw: str, place: Mark | None) -> Mark | None:
         """Emit a line unless it was before; return its place."""
-        stamp, _, line = raw.decode("utf-8", "backslashreplace").partition(" ")
+        stamp, _, line = raw.partition(" ")
         try:
             mark = Mark.of(stamp)
         except ValueError:
             # The server has something to say, for instance that the log was rotated away.
-            self._emit(raw.decode("utf-8", "backslashreplace"), "")
+            self._emit(raw, "")
             return place
         if place is not None and (place.second, place.nanosecond) == (mark.second, mark.nanosecond):
             mark = Mark(mark.second, mark.nanosecond, place.count + 1)
@@ -159,7 +195,7 @@ class PodLog:
 
     async def _has_ended(self) -> bool:
         pod: Any = await self._api.read_namespaced_pod(self.pod, self._namespace)
-        for status in pod.status.container_statuses or ():
+        for status in (*(pod.status.init_container_statuses or ()), *(pod.status.container_statuses or ())):
             if status.name == self._container:
                 return status.state.terminated is not None or pod.status.phase in ("Succeeded", "Failed")
         return pod.status.phase in ("Succeeded", "Failed")

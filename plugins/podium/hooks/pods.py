@@ -6,7 +6,8 @@ from kubernetes.client import ApiException  # noqa: TID253 - the operator's base
 from kubernetes.client import models as k8s  # noqa: TID253
 from tenacity import retry, retry_if_result, stop_after_delay, wait_exponential
 
-from podium.failures import LOG_LINES, explain_pod
+from podium.failures import explain_pod, last_run, telling_container
+from podium.hooks.log_tail import telling_tail
 from podium.hooks.patience import patiently
 
 if TYPE_CHECKING:
@@ -70,19 +71,13 @@ class Pods:
 
     @patiently
     def explain(self, pod: k8s.V1Pod, container: str) -> str:
-        """Why a pod failed, for as far as the cluster still knows."""
+        """Why a pod failed, for as far as the cluster still knows, the cause first."""
         name = pod.metadata.name
         manifest = self._client.api_client.sanitize_for_serialization(self.read(name) or pod)
         events = self._client.api_client.sanitize_for_serialization(
             self._client.list_namespaced_event(self._namespace, field_selector=f"involvedObject.name={name}").items
         )
-        try:
-            # Undecoded, because the client makes text of bytes by their repr.
-            answer = self._client.read_namespaced_pod_log(
-                name, self._namespace, container=container, tail_lines=LOG_LINES, _preload_content=False
-            )
-            log = answer.data.decode("utf-8", errors="replace")
-        except ApiException:
-            # A container that never started has no log; the events say why.
-            log = ""
-        return explain_pod(manifest, container, events, log.splitlines())
+        telling = telling_container(manifest, container)
+        restarted = last_run(manifest, telling) is not None
+        tail = telling_tail(self._client, self._namespace, name, telling, restarted=restarted)
+        return explain_pod(manifest, container, events, tail)

@@ -11,6 +11,7 @@ log = logging.getLogger(__name__)
 WATCH_S: Final = 300
 FIRST_PAUSE_S: Final = 0.5
 LONGEST_PAUSE_S: Final = 15.0
+FORBIDDEN: Final = 403
 GONE: Final = 410
 
 Snapshot = dict[str, dict[str, Any]]
@@ -49,7 +50,8 @@ async def snapshots(call: ListCall, **selectors: str) -> AsyncIterator[Snapshot]
         except ExpiredError:
             log.debug("Watch expired, listing again")
         except (ApiException, ClientError, OSError, TimeoutError) as error:
-            if isinstance(error, ApiException) and error.status in (401, 403):
+            # Credentials that have expired are loaded anew; who provides them may be away for a while.
+            if isinstance(error, ApiException) and error.status == FORBIDDEN:
                 raise
             log.warning("Cannot watch (%r), trying again in %.1f s", error, pause)
             await asyncio.sleep(pause)

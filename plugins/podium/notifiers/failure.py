@@ -5,15 +5,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from airflow.sdk import BaseNotifier
+from airflow.sdk._shared.secrets_masker import redact
 
-from podium.failures import redacted
 from podium.platform import settings
+from podium.redaction import redacted
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
 LONGEST: Final = 2500
 SEVERITY: Final = "error"
+# https://developer.pagerduty.com/docs/events-api-v2/trigger-events/: the longest summary.
+SUMMARY: Final = 1024
 NO_REASON: Final = "Its process ended without a word: the node may be gone, or out of memory. See the task's log."
 
 
@@ -49,7 +52,7 @@ class Failure:
             task_id=ti.task_id,
             map_index=-1 if ti.map_index is None else ti.map_index,
             try_number=ti.try_number,
-            reason=shortened(redacted(str(error).strip())) if error else NO_REASON,
+            reason=shortened(_hidden(str(error).strip())) if error else NO_REASON,
             runbook=f"{base}/dags/{ti.dag_id}",
             log=ti.log_url,
         )
@@ -59,6 +62,11 @@ class Failure:
         """One line."""
         index = f"[{self.map_index}]" if self.map_index >= 0 else ""
         return f"{self.dag_id}.{self.task_id}{index} failed (run {self.run_id}, try {self.try_number})"
+
+    @property
+    def cause(self) -> str:
+        """Why, in one line: what a pager shows."""
+        return self.reason.partition("\n")[0].removeprefix(f"{self.task_id} failed: ")
 
     @property
     def key(self) -> str:
@@ -97,6 +105,11 @@ class FailureNotifier(BaseNotifier):
                 )
 
 
+def _hidden(text: str) -> str:
+    """Without what Airflow's masker knows to be secret in this process, and without what looks like it."""
+    return redacted(str(redact(text)))
+
+
 def shortened(text: str) -> str:
     """A text that fits a message: its beginning says why, its end what to do."""
     if len(text) <= LONGEST:
@@ -117,7 +130,7 @@ def _pagerduty(failure: Failure, connection_id: str) -> None:
     from airflow.providers.pagerduty.hooks.pagerduty_events import PagerdutyEventsHook
 
     PagerdutyEventsHook(pagerduty_events_conn_id=connection_id).send_event(
-        summary=failure.title,
+        summary=f"{failure.title}: {failure.cause}"[:SUMMARY],
         severity=SEVERITY,
         source=failure.dag_id,
         component=failure.task_id,
@@ -133,7 +146,11 @@ def _alertmanager(failure: Failure, connection_id: str) -> None:
     labels = {"alertname": "TaskFailed", "severity": SEVERITY, "dag_id": failure.dag_id, "task_id": failure.task_id}
     alert: dict[str, Any] = {
         "labels": labels | {"run_id": failure.run_id, "map_index": str(failure.map_index)},
-        "annotations": {"summary": failure.title, "description": failure.reason, "runbook_url": failure.runbook},
+        "annotations": {
+            "summary": f"{failure.title}: {failure.cause}",
+            "description": failure.reason,
+            "runbook_url": failure.runbook,
+        },
         "generatorURL": failure.log,
     }
     # https://github.com/prometheus/alertmanager: POST /api/v2/alerts. It ends by itself after resolve_timeout.

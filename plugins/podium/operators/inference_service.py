@@ -83,8 +83,8 @@ class InferenceServiceOperator(ReportsDatasets, BaseOperator):
         hook = self._hook()
         if event["status"] != Phase.SUCCEEDED:
             raise WorkFailedError(
-                f"{self.task_id} failed: the service is not ready ({event['status']}).\n"
-                f"{hook.explain(INFERENCE_SERVICE, self.service)}"
+                f"{self.task_id} failed: {hook.explain(INFERENCE_SERVICE, self.service)}\n"
+                f"The service is not ready ({event['status']})."
             )
         return self._result(hook.get(self.service))
 

@@ -10,12 +10,13 @@ from podium.identity import Identity
 from podium.kinds import EXPERIMENT, Kind
 from podium.node_pools import Placement, place
 from podium.operators.custom_resource import CustomResourceOperator
+from podium.operators.slots import TakesSlots
 from podium.platform import settings
 
 EXPERIMENT_LABEL: Final = "podium.dev/experiment"
 
 
-class KatibExperimentOperator(CustomResourceOperator):
+class KatibExperimentOperator(TakesSlots, CustomResourceOperator):
     """Tries a command with many values of its parameters and returns the best.
 
     Each trial is a Job of one pod. The command names a parameter as `${trialParameters.NAME}`.
@@ -44,6 +45,7 @@ class KatibExperimentOperator(CustomResourceOperator):
     """
 
     kind: ClassVar[Kind] = EXPERIMENT
+    gpu_arguments: ClassVar[tuple[str, ...]] = ("parallel_trials", "gpus")
     template_fields: Sequence[str] = ("command",)
 
     def __init__(
@@ -67,7 +69,7 @@ class KatibExperimentOperator(CustomResourceOperator):
         self.placement: Placement = place(
             platform, node_pool, cpu=cpu, memory=memory, gpus=gpus, replicas=parallel_trials
         )
-        super().__init__(**({"wants_result": False} | self.placement.airflow_pool | kwargs))
+        super().__init__(**({"wants_result": False} | self.with_slots(self.placement, kwargs)))
         self.image = pod_parts.image_reference(platform, image)
         self.command = list(command)
         self.parameters = list(parameters)

@@ -9,6 +9,7 @@ from podium.identity import Identity
 from podium.kinds import MPI_JOB, Kind
 from podium.node_pools import Placement, place
 from podium.operators.custom_resource import CustomResourceOperator
+from podium.operators.slots import TakesSlots
 from podium.platform import settings
 
 HOSTFILE: Final = "/etc/mpi/hostfile"
@@ -22,7 +23,7 @@ JOB_LABEL: Final = "training.kubeflow.org/job-name"
 ROLE_LABEL: Final = "training.kubeflow.org/job-role"
 
 
-class MPIJobOperator(CustomResourceOperator):
+class MPIJobOperator(TakesSlots, CustomResourceOperator):
     """Runs a command on every worker of a pool, as ranks of one Horovod job.
 
     The launcher starts once all workers are ready, reaches them through the host file, and prints the result of
@@ -40,6 +41,7 @@ class MPIJobOperator(CustomResourceOperator):
     """
 
     kind: ClassVar[Kind] = MPI_JOB
+    gpu_arguments: ClassVar[tuple[str, ...]] = ("workers", "gpus_per_worker")
     template_fields: Sequence[str] = ("command", "env")
 
     def __init__(
@@ -59,7 +61,7 @@ class MPIJobOperator(CustomResourceOperator):
         self.placement: Placement = place(
             platform, node_pool, cpu=cpu, memory=memory, gpus=gpus_per_worker, replicas=workers
         )
-        super().__init__(**(self.placement.airflow_pool | kwargs))
+        super().__init__(**self.with_slots(self.placement, kwargs))
         self.image = pod_parts.image_reference(platform, image)
         self.command = list(command)
         self.workers = workers

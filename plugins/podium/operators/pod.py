@@ -4,7 +4,7 @@ import json
 import time
 from collections.abc import Collection, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn
 
 from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator
 from airflow.providers.cncf.kubernetes.utils.container import (
@@ -12,7 +12,13 @@ from airflow.providers.cncf.kubernetes.utils.container import (
     container_is_running,
     container_is_succeeded,
 )
-from airflow.providers.cncf.kubernetes.utils.pod_manager import EMPTY_XCOM_RESULT, OnKillAction, PodManager, PodPhase
+from airflow.providers.cncf.kubernetes.utils.pod_manager import (
+    EMPTY_XCOM_RESULT,
+    OnKillAction,
+    PodCommandException,
+    PodManager,
+    PodPhase,
+)
 from airflow.providers.cncf.kubernetes.utils.xcom_sidecar import PodDefaults
 from airflow.sdk import BaseOperatorLink
 from airflow.sdk.exceptions import AirflowException, AirflowTaskTimeout
@@ -23,16 +29,21 @@ from urllib3.exceptions import HTTPError
 
 from podium import pod_parts
 from podium.abandoned import marks
-from podium.collected import Collected, Record
+from podium.collected import Collected, Record, identify
+from podium.endings import stopped
 from podium.errors import WorkFailedError, WorkTimeoutError
 from podium.failures import explain_pod
+from podium.hooks.connection import RenewingHook
 from podium.hooks.patience import patiently
 from podium.hooks.pods import Pods
 from podium.identity import EPOCH_LABEL, TASK_LABEL, Identity
 from podium.lineage import Reported, ReportsDatasets, image_id
 from podium.links import PodLogLink
+from podium.masking import secrets_in
 from podium.node_pools import place
+from podium.operators.slots import TakesSlots
 from podium.platform import settings
+from podium.results import UnfitResultError, parse
 from podium.supersession import was_killed
 from podium.triggers.pod import PodTrigger
 from podium.triggers.work import run_here
@@ -64,7 +75,7 @@ class _AlreadyCollectedError(Exception):
         self.record = record
 
 
-class PodiumPodOperator(ReportsDatasets, KubernetesPodOperator):
+class PodiumPodOperator(ReportsDatasets, TakesSlots, KubernetesPodOperator):
     """Runs one image of the settings in one pod and returns the JSON it leaves behind.
 
     It waits deferred, runs under the restricted Pod Security Standard, gets the platform's addresses from a
@@ -87,6 +98,7 @@ class PodiumPodOperator(ReportsDatasets, KubernetesPodOperator):
     """
 
     operator_extra_links: Collection[BaseOperatorLink] = (PodLogLink(),)
+    gpu_arguments: ClassVar[tuple[str, ...]] = ("gpus",)
 
     def __init__(
         self,
@@ -152,9 +164,8 @@ class PodiumPodOperator(ReportsDatasets, KubernetesPodOperator):
             security_context=pod_parts.POD_SECURITY_CONTEXT,
             container_security_context=pod_parts.CONTAINER_SECURITY_CONTEXT,
             xcom_sidecar_container_security_context=pod_parts.CONTAINER_SECURITY_CONTEXT,
-            **(defaults | placement.airflow_pool | kwargs),
+            **(defaults | self.with_slots(placement, kwargs)),
         )
-        self._identity: Identity | None = None
         self._ti: Any = None
         self._log_complete = False
         self._result: Any = None
@@ -210,7 +221,7 @@ class PodiumPodOperator(ReportsDatasets, KubernetesPodOperator):
 
     def _finish(self, context: "Context", event: dict[str, Any]) -> Any:
         """What the pod leaves, if it is there and has succeeded."""
-        if event["status"] in ("gone", "timeout"):
+        if event["status"] in ("gone", "timeout", "stopped"):
             self._end(event["status"], event["message"])
         self._log_complete = event.get("log_complete", False)
         result = super().trigger_reentry(context, event)
@@ -264,7 +275,7 @@ class PodiumPodOperator(ReportsDatasets, KubernetesPodOperator):
 
     def extract_xcom(self, pod: k8s.V1Pod, **kwargs: Any) -> Any:
         """Read the result and keep it, before the side-car that holds it is ended."""
-        if self._record is None and container_is_succeeded(pod, self.base_container_name):
+        if self._record is None and self._has_succeeded(pod):
             if self._has_lost_its_result(pod):
                 raise WorkFailedError(
                     f"{self.task_id} failed.\nPod {pod.metadata.name} succeeded, but the side-car that held its result "
@@ -272,12 +283,22 @@ class PodiumPodOperator(ReportsDatasets, KubernetesPodOperator):
                 )
             # A quick pod may be done before its side-car is up.
             self.pod_manager.await_xcom_sidecar_container_start(pod=pod, timeout=SIDECAR_WITHIN_S)
-            text = patiently(self.pod_manager.extract_xcom_json)(pod)
-            self._keep(None if text.rstrip() == EMPTY_XCOM_RESULT else json.loads(text))
+            what = f"Pod {pod.metadata.namespace}/{pod.metadata.name}"
+            try:
+                # A WebSocket does not load credentials anew that have expired; any other request does.
+                self._pods.read(pod.metadata.name)
+                text = patiently(self.pod_manager.extract_xcom_json)(pod)
+            except (json.JSONDecodeError, RecursionError) as error:
+                raise UnfitResultError(what, f"it is no JSON: {error}") from None
+            self._keep(None if text.rstrip() == EMPTY_XCOM_RESULT else parse(text, what))
         if self._record is None:
             return super().extract_xcom(pod, **kwargs)
         if self.pod_manager.container_is_running(pod, PodDefaults.SIDECAR_CONTAINER_NAME):
-            patiently(self.pod_manager.extract_xcom_kill)(pod)
+            try:
+                patiently(self.pod_manager.extract_xcom_kill)(pod)
+            except (PodCommandException, ApiException, HTTPError) as error:
+                # It goes with its pod, at the latest.
+                self.log.warning("The side-car of pod %s goes on (%r)", pod.metadata.name, error)
         return self._record.result
 
     def cleanup(
@@ -291,7 +312,8 @@ class PodiumPodOperator(ReportsDatasets, KubernetesPodOperator):
 
         :raises WorkFailedError: the pod failed.
         """
-        if remote_pod and container_is_succeeded(remote_pod, self.base_container_name):
+        succeeded = bool(remote_pod) and self._has_succeeded(remote_pod)
+        if succeeded:
             if self._record is None:
                 if self.do_xcom_push:
                     # Collecting its result has just failed: it stays for the next attempt.
@@ -300,13 +322,14 @@ class PodiumPodOperator(ReportsDatasets, KubernetesPodOperator):
             # What a kubelet says of the pod a second after it has said so of the container that matters.
             remote_pod.status.phase = PodPhase.SUCCEEDED
         # Facts first: cleaning up may delete what they are read from. A success needs none.
-        text = self._pods.explain(remote_pod, self.base_container_name) if remote_pod and not self._killed else ""
+        told = remote_pod and not succeeded and not self._killed
+        text = self._pods.explain(remote_pod, self.base_container_name) if told else ""
         try:
             super().cleanup(pod, remote_pod, xcom_result, context)
         except AirflowException as error:
             if type(error) is not AirflowException:
                 raise
-            raise WorkFailedError(f"{self.task_id} failed.\n{text}") from None
+            raise WorkFailedError(f"{self.task_id} failed: {text}") from None
 
     def on_kill(self) -> None:
         """Delete the pod, if it was this attempt that was killed; a superseded one leaves it to its successor."""
@@ -325,15 +348,15 @@ class PodiumPodOperator(ReportsDatasets, KubernetesPodOperator):
 
     def _end(self, status: str, message: str) -> NoReturn:
         """Fail for a pod that is gone, or that has run out of time and is deleted."""
-        name = self._identity.name if self._identity else str(self.name)
+        name = self.identity.name if self.identity else str(self.name)
         pod = self._pods.read(name)
         text = (
             explain_pod(None, self.base_container_name)
             if pod is None
             else self._pods.explain(pod, self.base_container_name)
         )
-        if status == "gone":
-            raise WorkFailedError(f"{self.task_id} failed.\n{text}")
+        if status in ("gone", "stopped"):
+            raise WorkFailedError(f"{self.task_id} failed: {text}")
         if pod is not None:
             self._ensure_current()
             self.log.info("Deleting pod %s", name)
@@ -353,21 +376,33 @@ class PodiumPodOperator(ReportsDatasets, KubernetesPodOperator):
             uid=pod.metadata.uid,
             conn_id=self.kubernetes_conn_id,
             deadline=deadline,
-            copies_log=True,
+            copies_log=bool(self._log_containers(pod)),
+            log_containers=self._log_containers(pod),
+            secrets=secrets_in(self.client.api_client.sanitize_for_serialization(pod.spec)),
             delete_on_kill=self.on_kill_action is not OnKillAction.KEEP_POD,
         )
 
     def _identify(self, context: "Context") -> Identity:
         self._ti = context["ti"]
-        self._identity = Identity.of(context["ti"], self.retries or 0)
-        self.name = self._identity.name
+        self.identity = identify(context, self.retries or 0)
+        self.name = self.identity.name
         labels, annotations = marks(self._ti)
-        self.labels = {**self.labels, **self._identity.labels, **labels}
+        self.labels = {**self.labels, **self.identity.labels, **labels}
         self.annotations = {**(self.annotations or {}), **annotations}
         if self._collected is None:
-            self._collected = Collected(context, self._identity)
+            self._collected = Collected(context, self.identity)
             self._record = self._collected.read()
-        return self._identity
+        return self.identity
+
+    @cached_property
+    def hook(self) -> RenewingHook:
+        """The provider's, for longer than its credentials are good."""
+        return RenewingHook(
+            conn_id=self.kubernetes_conn_id,
+            in_cluster=self.in_cluster,
+            config_file=self.config_file,
+            cluster_context=self.cluster_context,
+        )
 
     @cached_property
     def pod_manager(self) -> PodManager:
@@ -413,13 +448,36 @@ class PodiumPodOperator(ReportsDatasets, KubernetesPodOperator):
     def _is_joinable(self, pod: k8s.V1Pod) -> bool:
         if pod.metadata.deletion_timestamp or (pod.metadata.labels or {}).get(self.POD_CHECKED_KEY) == "True":
             return False
+        if container_is_completed(pod, self.base_container_name) and self._was_stopped(pod):
+            return False
         return bool(pod.status.phase != PodPhase.FAILED) and not self._has_lost_its_result(pod)
+
+    def _has_succeeded(self, pod: k8s.V1Pod) -> bool:
+        return bool(container_is_succeeded(pod, self.base_container_name)) and not self._was_stopped(pod)
+
+    def _was_stopped(self, pod: k8s.V1Pod) -> bool:
+        """Whether the container ended because it was told to, also where it made a good end of that."""
+        manifest = self.client.api_client.sanitize_for_serialization(pod)
+        return stopped(manifest, self.base_container_name) is not None
+
+    def _log_containers(self, pod: k8s.V1Pod) -> list[str]:
+        """The containers whose logs are wanted, by `init_container_logs`, `get_logs` and `container_logs`."""
+
+        def chosen(wanted: Any, there: list[str]) -> list[str]:
+            if wanted is True:
+                return there
+            named = [wanted] if isinstance(wanted, str) else list(wanted or ())
+            return [name for name in there if name in named]
+
+        init = [container.name for container in pod.spec.init_containers or ()]
+        main = [c.name for c in pod.spec.containers if c.name != PodDefaults.SIDECAR_CONTAINER_NAME]
+        return chosen(self.init_container_logs, init) + (chosen(self.container_logs, main) if self.get_logs else [])
 
     def _has_lost_its_result(self, pod: k8s.V1Pod) -> bool:
         return bool(self.do_xcom_push and container_is_completed(pod, PodDefaults.SIDECAR_CONTAINER_NAME))
 
     def _end_earlier_epochs(self) -> None:
-        identity = self._identity
+        identity = self.identity
         if identity is None or identity.epoch == 0:
             return
         self._ensure_current()

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, Final
 from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowSkipException
 
+from podium.collected import identify
 from podium.errors import RolledBackError, RolloutFailedError
 from podium.hooks.inference_service import InferenceServiceHook
 from podium.hooks.mlflow import ModelRegistryHook
-from podium.identity import Identity
 from podium.kinds import INFERENCE_SERVICE, Phase
 from podium.lineage import ReportsDatasets, model, service
 from podium.metrics import Sample, cluster_name, provider, read
@@ -125,7 +125,7 @@ class RolloutOperator(ReportsDatasets, BaseOperator):
 
     def _resume_or_begin(self, context: "Context") -> State:
         hook = self._hook()
-        owner = Identity.of(context["ti"], self.retries or 0).name
+        owner = identify(context, self.retries or 0).name
         state = hook.load_state(self.service)
         if state is not None and state.owner == owner:
             self.log.info("Going on with the rollout of version %s at step %d", state.version, state.step)

@@ -9,6 +9,7 @@ from podium.identity import Identity
 from podium.kinds import TRAIN_JOB, Kind
 from podium.node_pools import Placement, place
 from podium.operators.custom_resource import CustomResourceOperator
+from podium.operators.slots import TakesSlots
 from podium.platform import settings
 
 # Who the patch of the runtime belongs to.
@@ -16,7 +17,7 @@ MANAGER: Final = "podium.dev/airflow"
 JOBSET_LABEL: Final = "jobset.sigs.k8s.io/jobset-name"
 
 
-class TrainJobOperator(CustomResourceOperator):
+class TrainJobOperator(TakesSlots, CustomResourceOperator):
     """Runs a command on all nodes of a training runtime (PyTorch, JAX, MPI, …) that the cluster offers.
 
     Needs Kubeflow Trainer 2.2 or newer (`spec.runtimePatches`). The log and the result are those of the first node.
@@ -35,6 +36,7 @@ class TrainJobOperator(CustomResourceOperator):
     """
 
     kind: ClassVar[Kind] = TRAIN_JOB
+    gpu_arguments: ClassVar[tuple[str, ...]] = ("nodes", "gpus_per_node")
     template_fields: Sequence[str] = ("command", "env")
 
     def __init__(
@@ -56,7 +58,7 @@ class TrainJobOperator(CustomResourceOperator):
         self.placement: Placement = place(
             platform, node_pool, cpu=cpu, memory=memory, gpus=gpus_per_node, replicas=nodes
         )
-        super().__init__(**(self.placement.airflow_pool | kwargs))
+        super().__init__(**self.with_slots(self.placement, kwargs))
         self.runtime = runtime
         self.image = pod_parts.image_reference(platform, image)
         self.command = list(command)

@@ -2,10 +2,12 @@
 
 import asyncio
 import datetime as dt
+from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from podium import waiting
+from podium.endings import failed_init_container, stopped
 from podium.failures import container_outcome
 from podium.hooks.watch import snapshots
 from podium.triggers.work import Payload, WorkTrigger
@@ -20,18 +22,34 @@ class PodTrigger(WorkTrigger):
     A pod may wait for a node for as long as its task may run, but one that has a node must start soon: what keeps it
     from that, a missing image or Secret, does not pass by itself.
 
-    The event, as the provider's operator expects it: `name`, `namespace`, `status` (success, failed, timeout, gone),
-    `message`, and `log_complete`.
+    The event, as the provider's operator expects it: `name`, `namespace`, `status` (success, failed, timeout, gone,
+    stopped), `message`, and `log_complete`.
 
     :param base_container: the container that matters.
+    :param log_containers: those whose logs are copied, in the order in which they run; default: the one that matters.
     :param startup_timeout_s: how long it may take to start once the pod has a node.
     :param grace_s: how long its processes have to end when somebody ends the task.
     :param further: arguments of WorkTrigger.
     """
 
-    def __init__(self, *, base_container: str, startup_timeout_s: float, grace_s: int | None, **further: Any) -> None:
-        super().__init__(base_container=base_container, startup_timeout_s=startup_timeout_s, grace_s=grace_s, **further)
+    def __init__(
+        self,
+        *,
+        base_container: str,
+        startup_timeout_s: float,
+        grace_s: int | None,
+        log_containers: Sequence[str] | None = None,
+        **further: Any,
+    ) -> None:
+        super().__init__(
+            base_container=base_container,
+            startup_timeout_s=startup_timeout_s,
+            grace_s=grace_s,
+            log_containers=log_containers,
+            **further,
+        )
         self.base_container, self.startup_timeout_s, self.grace_s = base_container, startup_timeout_s, grace_s
+        self.log_containers = [base_container] if log_containers is None else list(log_containers)
 
     @property
     def title(self) -> str:
@@ -42,6 +60,11 @@ class PodTrigger(WorkTrigger):
     def container(self) -> str:
         """The base container."""
         return self.base_container
+
+    @property
+    def containers(self) -> list[str]:
+        """Init containers too, where their logs are wanted."""
+        return self.log_containers
 
     @property
     def log_pods(self) -> dict[str, str]:
@@ -99,12 +122,18 @@ class PodTrigger(WorkTrigger):
     def _ended(self, pod: dict[str, Any]) -> Payload | None:
         reason, _, exit_code = container_outcome(pod, self.base_container)
         phase = (pod.get("status") or {}).get("phase")
+        if exit_code is not None and (ending := stopped(pod, self.base_container)):
+            return {"status": "stopped", "message": ending.words}
         if exit_code == 0 or phase == "Succeeded":
             return {"status": "succeeded"}
         if exit_code is not None:
             return {"status": "failed", "message": f"its container ended with exit code {exit_code} ({reason})"}
         if phase == "Failed":
-            return {"status": "failed", "message": reason or "the pod failed"}
+            init = failed_init_container(pod)
+            return {
+                "status": "failed",
+                "message": f"its init container {init} failed" if init else reason or "it failed",
+            }
         return None
 
     def _start_limit(self, pod: dict[str, Any]) -> float | None:

@@ -5,10 +5,10 @@ import time
 from collections.abc import AsyncIterator
 from typing import Any
 
-from airflow.providers.cncf.kubernetes.hooks.kubernetes import AsyncKubernetesHook
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from podium.errors import MetricsUnavailableError
+from podium.hooks.connection import connect
 from podium.kinds import INFERENCE_SERVICE
 from podium.metrics import Sample, cluster_name, provider, read_async
 from podium.rollout import Limits, Step, Verdict, judge
@@ -109,7 +109,7 @@ class RolloutStepTrigger(BaseTrigger):
         if await lives_on(self.task_instance):
             return
         self.log.info("The rollout was ended: dropping the canary of %s/%s", self.namespace, self.service)
-        async with AsyncKubernetesHook(conn_id=self.conn_id).get_conn() as connection:
+        async with connect(self.conn_id) as connection:
             # Its type stubs lack the content type.
             api: Any = CustomObjectsApi(connection)
             await api.patch_namespaced_custom_object(

@@ -5,18 +5,19 @@ import signal
 import threading
 import time
 from abc import abstractmethod
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Self
 
 import structlog
-from airflow.providers.cncf.kubernetes.hooks.kubernetes import AsyncKubernetesHook
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from podium import waiting
+from podium.hooks.connection import connect
 from podium.hooks.copied_log import LOGGER, copied
 from podium.hooks.pod_log import Mark, PodLog
 from podium.hooks.watch import Snapshot, snapshots
+from podium.masking import hider
 from podium.platform import settings
 from podium.supersession import die_with_supervisor, lives_on
 
@@ -25,9 +26,12 @@ if TYPE_CHECKING:
 
 # A log that says nothing for so long once its container has ended has ended too, or cannot be read.
 LOG_STALLED_S: Final = 10.0
-# How long what nobody has copied yet may take, once the work is over.
+# How long what nobody has copied yet may take, once the work is over; and how long it may say nothing meanwhile.
 LOG_REST_S: Final = 60.0
+LOG_REST_STALLED_S: Final = 5.0
 SHOWN_EVERY_S: Final = 0.1
+# How work ended that has a log.
+HAS_RUN: Final = frozenset({"succeeded", "failed", "stopped"})
 # How long work may stay silent before somebody wonders.
 QUIET_S: Final = 15.0
 # How long a task may take to clean up before it is cancelled once more.
@@ -47,6 +51,7 @@ class WorkTrigger(BaseTrigger):
     :param copies_log: copy the log of the pod that matters into the task's.
     :param delete_on_kill: delete the object when somebody ends the task.
     :param not_before: seconds since the epoch; it fires no sooner. See `deferred`.
+    :param secrets: what the log is not to show. Airflow encrypts a trigger's arguments.
     :param further: arguments of the child.
     """
 
@@ -61,6 +66,7 @@ class WorkTrigger(BaseTrigger):
         copies_log: bool = False,
         delete_on_kill: bool = True,
         not_before: float = 0.0,
+        secrets: Sequence[str] = (),
         **further: Any,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -73,11 +79,13 @@ class WorkTrigger(BaseTrigger):
             "copies_log": copies_log,
             "delete_on_kill": delete_on_kill,
             "not_before": not_before,
+            "secrets": list(secrets),
             **further,
         }
         self.namespace, self.name, self.uid = namespace, name, uid
         self.conn_id, self.deadline = conn_id, deadline
         self.copies_log, self.delete_on_kill, self.not_before = copies_log, delete_on_kill, not_before
+        self._hide = hider(secrets)
         self._logs: dict[str, PodLog] = {}
         self._copied: dict[str, Mark] = {}
         self._progress = asyncio.Event()
@@ -91,6 +99,11 @@ class WorkTrigger(BaseTrigger):
     @abstractmethod
     def container(self) -> str:
         """The container whose log matters."""
+
+    @property
+    def containers(self) -> list[str]:
+        """The containers whose logs are copied, in the order in which they run."""
+        return [self.container]
 
     @property
     @abstractmethod
@@ -132,7 +145,7 @@ class WorkTrigger(BaseTrigger):
         from kubernetes_asyncio.client import CoreV1Api
 
         remaining = None if self.deadline is None else max(0.0, self.deadline - time.time())
-        async with self._hook().get_conn() as connection:
+        async with connect(self.conn_id) as connection:
             api = CoreV1Api(connection)
             teller = asyncio.create_task(self._tell(api))
             follower = asyncio.create_task(self._follow(api)) if self.copies_log else None
@@ -143,7 +156,9 @@ class WorkTrigger(BaseTrigger):
                 except TimeoutError:
                     payload = {"status": "timeout", "reason": "DeadlineExceeded", "message": ""}
                 if follower is not None:
-                    await self._finish_log(api, follower, is_over=payload["status"] in ("succeeded", "failed"))
+                    await self._finish_log(
+                        api, follower, is_over=payload["status"] in ("succeeded", "failed", "stopped")
+                    )
                     await self._await_shown()
             finally:
                 for beside in filter(None, (teller, follower)):
@@ -157,7 +172,7 @@ class WorkTrigger(BaseTrigger):
         if not self.delete_on_kill or await lives_on(self.task_instance):
             return
         self.log.info("The task was ended: deleting %s", self.title)
-        async with self._hook().get_conn() as connection:
+        async with connect(self.conn_id) as connection:
             await self.delete(connection)
 
     async def _tell(self, api: "CoreV1Api") -> None:
@@ -207,21 +222,25 @@ class WorkTrigger(BaseTrigger):
     def _started(self, api: "CoreV1Api", pods: Snapshot) -> list[PodLog]:
         """The logs that are not copied yet, oldest pod first."""
         for pod in sorted(pods.values(), key=lambda pod: str(pod["metadata"].get("creationTimestamp"))):
-            uid = pod["metadata"]["uid"]
-            if uid not in self._logs and waiting.has_started(pod, self.container):
-                already = self._copied.get(uid)
-                self.log.info("Log of pod %s%s:", pod["metadata"]["name"], ", continued" if already else "")
-                self._logs[uid] = PodLog(api, pod, self.container, partial(self._emit, uid), already)
+            for container in self.containers:
+                own = container == self.container
+                source = pod["metadata"]["uid"] + ("" if own else f"/{container}")
+                if source not in self._logs and waiting.has_started(pod, container):
+                    already = self._copied.get(source)
+                    what = "pod" if own else f"container {container} of pod"
+                    self.log.info("Log of %s %s%s:", what, pod["metadata"]["name"], ", continued" if already else "")
+                    self._logs[source] = PodLog(api, pod, container, partial(self._emit, source), already)
         return [log for log in self._logs.values() if not log.complete]
 
-    def _emit(self, uid: str, line: str, timestamp: str) -> None:
+    def _emit(self, source: str, line: str, timestamp: str) -> None:
         self._progress.set()
+        line = self._hide(line)
         if not timestamp:
             self.log.info("%s", line)
             return
         # The line keeps its own time: so the views of a log, merged from several processes, keep its order too, and
         # a successor of this triggerer finds where to go on.
-        structlog.get_logger(logger_name=f"{LOGGER}{uid}").info("%s", line, timestamp=timestamp)
+        structlog.get_logger(logger_name=f"{LOGGER}{source}").info("%s", line, timestamp=timestamp)
 
     async def _finish_log(self, api: "CoreV1Api", follower: "asyncio.Task[None]", *, is_over: bool) -> None:
         """Give what is being copied time to end if its work has ended, then copy what has not even begun."""
@@ -233,14 +252,24 @@ class WorkTrigger(BaseTrigger):
             except TimeoutError:
                 break
         await stop(follower)
-        try:
-            async with asyncio.timeout(LOG_REST_S):
-                async for pods in snapshots(partial(api.list_namespaced_pod, self.namespace), **self.log_pods):
-                    for log in self._started(api, pods):
-                        await log.copy(follow=False)
-                    break
-        except Exception as error:
+        rest = asyncio.create_task(self._copy_rest(api))
+        end = time.monotonic() + LOG_REST_S
+        while not rest.done() and time.monotonic() < end:
+            self._progress.clear()
+            await asyncio.wait({rest}, timeout=LOG_REST_STALLED_S)
+            if not self._progress.is_set():
+                break
+        if not rest.done():
+            await stop(rest)
+            self.log.warning("The log of %s cannot be read to its end", self.title)
+        elif (error := rest.exception()) is not None:
             self._incomplete(error)
+
+    async def _copy_rest(self, api: "CoreV1Api") -> None:
+        async for pods in snapshots(partial(api.list_namespaced_pod, self.namespace), **self.log_pods):
+            for log in self._started(api, pods):
+                await log.copy(follow=False)
+            return
 
     async def _await_shown(self) -> None:
         """Wait until the last line is in the task's log: Airflow closes that when it hears of the trigger's end.
@@ -267,9 +296,6 @@ class WorkTrigger(BaseTrigger):
     def _incomplete(self, error: BaseException) -> None:
         # Logs and reasons are for reading along; what became of the work is known without them.
         self.log.warning("What is logged here of %s may be incomplete: %r", self.title, error)
-
-    def _hook(self) -> AsyncKubernetesHook:
-        return AsyncKubernetesHook(conn_id=self.conn_id)
 
 
 def run_here(trigger: WorkTrigger) -> Payload:
