@@ -18,6 +18,7 @@ import orjson
 import yaml
 
 from include.jobs.lake.errors import JobError
+from include.jobs.lake.text import printable
 
 CONTRACTS_DIR = Path(__file__).parents[2] / "contracts"
 
@@ -60,9 +61,10 @@ class BrokenRecordError(Exception):
     """A record breaks its contract: `reason`, and `detail` for a person."""
 
     def __init__(self, reason: Reason, detail: str) -> None:
-        super().__init__(f"{reason}: {detail}")
+        # A parser may quote what it has read.
+        self.detail = printable(detail)
+        super().__init__(f"{reason}: {self.detail}")
         self.reason = reason
-        self.detail = detail
 
 
 def read_json(value: bytes) -> object:

@@ -71,7 +71,10 @@ def validate_each(intervals: Sequence[Interval], validate: Callable[[Interval], 
         "success": all(result["success"] for result in results),
         "published": all(result["published"] for result in results),
         **{name: sum(result[name] for result in results) for name in ("evaluated", "rows", "judged_rows")},
-        "failed_expectations": [item for result in results for item in result["failed_expectations"]],
+        **{
+            name: [item for result in results for item in result[name]]
+            for name in ("failed_expectations", "skipped_expectations")
+        },
         # First the pages that somebody should look at.
         "data_docs": [
             page for result in sorted(results, key=lambda result: result["success"]) for page in result["data_docs"]

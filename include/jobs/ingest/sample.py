@@ -13,6 +13,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from include.jobs.ingest.frames import series_of
+
 if TYPE_CHECKING:
     import numpy.typing as npt
 
@@ -50,7 +52,7 @@ class _Overview:
                 known = [value for value in seen if value is not None]
                 self._extremes[name] = [min(known), max(known)] if known else []
         for names, hashes in zip(self._unique, self._hashes, strict=True):
-            hashes.append(_hashed(batch, names))
+            hashes.append(_hashed(batch, names)[_there(batch, names)])
 
     def choose(
         self, batches: Iterable[pa.RecordBatch], rows: int, wanted: int
@@ -64,7 +66,7 @@ class _Overview:
             for name, extremes in self._extremes.items():
                 self._extremes[name] = [value for value in extremes if not _take(mask, batch[name], value)]
             for names, hashes in zip(self._unique, repeated, strict=True):
-                places = np.flatnonzero(np.isin(_hashed(batch, names), hashes))[:room]
+                places = np.flatnonzero(np.isin(_hashed(batch, names), hashes) & _there(batch, names))[:room]
                 mask[places] = True
                 room -= len(places)
             yield batch, pa.array(mask)
@@ -80,10 +82,21 @@ def _take(mask: "npt.NDArray[np.bool_]", column: pa.Array, value: Any) -> bool:
 
 def _hashed(batch: pa.RecordBatch, names: list[str]) -> "npt.NDArray[np.uint64]":
     # Imported here, because it takes a while: the rest of the image must not pay for it.
+    import pandas as pd
     from pandas.util import hash_pandas_object
 
-    hashes: npt.NDArray[np.uint64] = hash_pandas_object(batch.select(names).to_pandas(), index=False).to_numpy()
+    # Of one type in every batch, whether something is missing there or not: else the same value has two hashes.
+    frame = pd.DataFrame({name: series_of(pa.chunked_array([batch[name]]), nullable=True) for name in names})
+    hashes: npt.NDArray[np.uint64] = hash_pandas_object(frame, index=False).to_numpy()
     return hashes
+
+
+def _there(batch: pa.RecordBatch, names: list[str]) -> "npt.NDArray[np.bool_]":
+    """Rows that have something in one of the columns: what is missing repeats nothing."""
+    there: npt.NDArray[np.bool_] = np.logical_or.reduce(
+        [batch[name].is_valid().to_numpy(zero_copy_only=False) for name in names]
+    )
+    return there
 
 
 def _repeated(hashes: "list[npt.NDArray[np.uint64]]") -> "npt.NDArray[np.uint64]":

@@ -1,20 +1,23 @@
 """Judging an interval as a whole, and publishing it when it is sound.
 
 Its counts are held against the ledger, its rows on the staging branch against the expectations. What was found is left
-as a page of Great Expectations' Data Docs in the lake.
+as a page in the lake, its Data Docs.
 """
 
 import logging
 import time
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
 from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.table import Table
 from pyiceberg.table.refs import MAIN_BRANCH
 
-from include.jobs.ingest.contract import Reference
+from include.jobs.ingest.contract import ContractError, Reference
 from include.jobs.ingest.expectations import Judgement, Suite, referring
+from include.jobs.ingest.page import rendered
 from include.jobs.ingest.publish import (
     IntervalNotStagedError,
     held,
@@ -29,9 +32,6 @@ from include.jobs.lake.commits import STAGING, scan_interval
 from include.jobs.lake.ledger import Interval, IntervalRecord, Ledger, iso
 from include.jobs.lake.tables import EventTables
 
-if TYPE_CHECKING:
-    import pandas as pd
-
 log = logging.getLogger(__name__)
 
 
@@ -41,7 +41,8 @@ def validate(catalog: SqlCatalog, tables: EventTables, interval: Interval, suite
     Empty ones pass: nothing was sold.
 
     Returns:
-        The job's result: `{success, published, evaluated, failed_expectations, rows, judged_rows, data_docs, …}`.
+        The job's result: `{success, published, evaluated, failed_expectations, skipped_expectations, rows, judged_rows,
+        data_docs, …}`; skipped is what too few rows have a value for.
 
     Raises:
         IntervalNotStagedError: it is neither staged nor closed.
@@ -60,24 +61,28 @@ def validate(catalog: SqlCatalog, tables: EventTables, interval: Interval, suite
         )
     branch = MAIN_BRANCH if staged is None else STAGING
     _complete(events, load_table(catalog, tables.quarantine.identifier), record, branch)
-    judgement = Judgement([], "")
+    judgement = Judgement()
     judged = 0
     if record.counts.accepted:
         rows = _rows(events, branch, record, suite)
         for reference in suite.references:
-            rows[referring(reference)] = rows[reference.field].isin(_known(catalog, reference))
-        judged = len(rows)
+            leads = _leads_somewhere(rows[reference.field], _known(catalog, reference), reference)
+            rows = rows.append_column(referring(reference), leads)
+        judged = rows.num_rows
         judgement = suite.judge(rows, {"start": interval.start, "end": interval.end})
     failed = [{"interval": str(interval), **entry} for entry in judgement.entries if not entry["success"]]
+    for entry in judgement.skipped:
+        log.info("not judged: %s of %s: %d rows have a value, judged from %d on", *entry.values())
     result = {
         "table": tables.events.identifier,
         "success": not failed,
         "published": staged is None or not failed,
         "evaluated": len(judgement.entries),
         "failed_expectations": failed,
+        "skipped_expectations": [{"interval": str(interval), **entry} for entry in judgement.skipped],
         "rows": record.counts.accepted,
         "judged_rows": judged,
-        "data_docs": _keep(catalog, events, interval, judgement.page),
+        "data_docs": _keep(catalog, events, record, judged, judgement),
         "interval_start": iso(interval.start),
         "interval_end": iso(interval.end),
     }
@@ -96,14 +101,14 @@ def _complete(events: Table, quarantine: Table, record: IntervalRecord, branch: 
     held(quarantine, where, record.interval, record.counts.quarantined)
 
 
-def _keep(catalog: SqlCatalog, events: Table, interval: Interval, page: str) -> list[str]:
+def _keep(catalog: SqlCatalog, events: Table, record: IntervalRecord, judged: int, judgement: Judgement) -> list[str]:
     """Leave a page in the lake; its address. The page of an interval is replaced when that is judged again."""
-    if not page:
+    if not judgement.entries and not judgement.skipped:
         return []
     folder = f"{catalog.properties['warehouse']}/data_docs/{_name(events)}"
-    address = f"{folder}/{interval.start:%Y%m%dT%H%M%SZ}.html"
+    address = f"{folder}/{record.interval.start:%Y%m%dT%H%M%SZ}.html"
     with events.io.new_output(address).create(overwrite=True) as stream:
-        stream.write(page.encode())
+        stream.write(rendered(_name(events), record.interval, record.counts.accepted, judged, judgement).encode())
     return [address]
 
 
@@ -130,7 +135,7 @@ def _name(table: Table) -> str:
     return ".".join(table.name())
 
 
-def _rows(events: Table, branch: str, record: IntervalRecord, suite: Suite) -> "pd.DataFrame":
+def _rows(events: Table, branch: str, record: IntervalRecord, suite: Suite) -> pa.Table:
     """The columns that the suite looks at: all rows, or of many a sample, with what that would miss."""
     fields = tuple(dict.fromkeys([*suite.columns, "kafka_partition", "kafka_offset"]))
     scan = scan_interval(events, record.interval.start, branch, fields)
@@ -138,13 +143,25 @@ def _rows(events: Table, branch: str, record: IntervalRecord, suite: Suite) -> "
         raise IntervalNotStagedError(f"table {_name(events)} has no branch {branch}: run the ingest again")
     rows, wanted = record.counts.accepted, suite.sample_rows
     if rows <= wanted:
-        return scan.to_arrow().to_pandas()
+        return scan.to_arrow()
     log.info("judging a sample of about %d of %d rows", wanted, rows)
-    return sample(scan.to_arrow_batch_reader, suite.unique, rows, wanted).to_pandas()
+    return sample(scan.to_arrow_batch_reader, suite.unique, rows, wanted)
 
 
 @cache
-def _known(catalog: SqlCatalog, reference: Reference) -> "pd.Series[Any]":
+def _known(catalog: SqlCatalog, reference: Reference) -> pa.ChunkedArray:
     """All values that a reference may have; read once, however many days a process judges."""
     scan = load_table(catalog, reference.table).scan(selected_fields=(reference.column,))
-    return scan.to_arrow()[reference.column].to_pandas()
+    return scan.to_arrow()[reference.column]
+
+
+def _leads_somewhere(values: pa.ChunkedArray, known: pa.ChunkedArray, reference: Reference) -> pa.ChunkedArray:
+    """Which of the values are known; missing where the value is."""
+    try:
+        found = pc.is_in(values, value_set=known.cast(values.type).combine_chunks())
+    except pa.ArrowInvalid as error:
+        raise ContractError(
+            f"{reference.field} refers to {reference.table}.{reference.column}, which has values that its type "
+            f"{values.type} does not hold ({error}): widen the field in include/contracts"
+        ) from error
+    return pc.if_else(pc.is_valid(values), found, None)

@@ -44,11 +44,11 @@ def test_an_interval_is_ingested_and_judged(
     platform: dict[str, str], tmp_path: Path, broker: Broker, topic_name: Callable[..., str], catalog: object
 ) -> None:
     topic = topic_name(1)
-    broker.send(topic, [(0, hour, record(hour, hour)) for hour in range(10)] + [(0, 9, b"no")])
+    broker.send(topic, [(0, number / 2, record(number / 2, number)) for number in range(20)] + [(0, 9, b"no")])
     done = call("interval", "--topic", topic, *BOUNDS, "--max-bad-fraction", "0.1", **platform)
     assert done.returncode == 0, done.stderr
     result = json.loads((tmp_path / "return.json").read_text())
-    assert (result["read"], result["accepted"], result["quarantined"]) == (11, 10, 1)
+    assert (result["read"], result["accepted"], result["quarantined"]) == (21, 20, 1)
     assert done.stdout.splitlines()[-1] == f"PODIUM_RESULT {json.dumps(result, sort_keys=True)}"
 
     failed = call("interval", "--topic", topic, *BOUNDS, "--max-bad-fraction", "0.01", **platform)

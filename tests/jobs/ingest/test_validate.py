@@ -1,24 +1,30 @@
 """Judging an interval as a whole, on a real lake."""
 
+import datetime as dt
 import json
 from collections.abc import Callable
 from dataclasses import replace
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.table.refs import MAIN_BRANCH
 
-from include.jobs.ingest.contract import ContractError
+from include.jobs.ingest.contract import ContractError, Field
 from include.jobs.ingest.expectations import Suite
+from include.jobs.ingest.interval import Request, ingest
 from include.jobs.ingest.publish import IntervalNotStagedError, LedgerMismatchError
 from include.jobs.ingest.reference import reference_file, write_reference
+from include.jobs.ingest.schemas import event_tables
+from include.jobs.ingest.topic import Topic
 from include.jobs.ingest.validate import explain, validate
 from include.jobs.lake.commits import replace_interval
 from include.jobs.lake.errors import LakeError
 from include.jobs.lake.ledger import Interval
 from include.jobs.lake.tables import HOUSEHOLDS, PRODUCTS
 from tests.jobs.ingest.broker import Broker, at, record
+from tests.jobs.ingest.records import encode
 from tests.jobs.ingest.sales import CONTRACT, EVENTS, SALES, SUITE
 from tests.jobs.ingest.test_interval import run, stage
 
@@ -34,7 +40,8 @@ def test_a_sound_interval_passes_and_an_unsound_one_says_why(
         topic,
         [(number % 2, hour, record(hour, number, sales_value=1 + number % 10)) for number, hour in enumerate(hours)],
     )
-    broker.send(topic, [(0, 11, record(11, 5, sales_value=90)), (1, 12, record(12, 5, sales_value=80))])
+    twice = [(number % 2, 11 + number / 10, record(11, 5 + number // 2, sales_value=85)) for number in range(40)]
+    broker.send(topic, twice)
     stage(catalog, broker, topic, 0)
     stage(catalog, broker, topic, 1)
 
@@ -55,7 +62,7 @@ def test_a_sound_interval_passes_and_an_unsound_one_says_why(
     assert catalog.load_table(EVENTS).scan().count() == 200, "nobody sees what was refused"
     for result, verdict in ((sound, "Succeeded"), (unsound, "Failed")):
         page = events.io.new_input(result["data_docs"][0]).open().read().decode()
-        assert "expect_column_mean_to_be_between" in page or "mean must be" in page
+        assert "expect_column_mean_to_be_between" in page
         assert verdict in page
     assert explain(sound) == ""
     text = explain(unsound)
@@ -80,6 +87,67 @@ def test_a_sound_interval_passes_and_an_unsound_one_says_why(
         validate(catalog, SALES, WANTED, SUITE)
 
 
+WIDE = 2**53 + 1
+POINTS = Field("points", "integer", 0, 2**62, optional=True)
+TIER = Field("tier", "integer", 0, 9, optional=True, bits=32)
+HOSTILE = (
+    "<img src=x onerror=alert(1)>",
+    "</script><script>alert(1)</script>",
+    "javascript:alert(1)",
+    "\x1b[2J\u202e'\">",
+)
+
+
+def test_a_quiet_hour_of_a_new_version_is_published_as_it_is(
+    catalog: SqlCatalog, broker: Broker, topic_name: Callable[..., str]
+) -> None:
+    """Few rows, a column that nobody sends yet, one that only some send and that no float holds, hostile texts."""
+    contract = replace(
+        CONTRACT,
+        fields=(*CONTRACT.fields, POINTS, TIER),
+        unique=("event_id", "points"),
+        suite={
+            "sample_rows": 100,
+            "expectations": [
+                {"type": "expect_column_mean_to_be_between", "kwargs": {"column": "tier", "min_value": 1}},
+                {"type": "expect_column_values_to_be_between", "kwargs": {"column": "tier", "max_value": 5}},
+                {"type": "expect_column_mean_to_be_between", "kwargs": {"column": "sales_value", "max_value": 1}},
+                {"type": "expect_column_max_to_be_between", "kwargs": {"column": "points", "max_value": 2**62}},
+            ],
+        },
+        references=(),
+    )
+    topic, tables = topic_name(1), event_tables(contract, EVENTS)
+    points = [WIDE, WIDE + 1, None]
+    sent = [record(1, number, sales_value=90, points=value) for number, value in enumerate(points)]
+    broker.send(topic, [(0, 1, value) for value in sent])
+    broker.send(topic, [(0, 11, encode(event_id=text, points=7)) for text in HOSTILE])
+    for number in range(2):
+        interval = Interval(at(number * 10), at(number * 10 + 10))
+        with Topic(broker.servers, topic) as opened:
+            ingest(catalog, opened, contract, Request(interval, "run", dt.timedelta(0), 1.0, tables))
+    suite = Suite.of(contract)
+    quiet = validate(catalog, tables, WANTED, suite)
+    assert (quiet["failed_expectations"], quiet["published"]) == ([], True)
+    skipped = {(entry["expectation"], entry["column"]): entry["rows"] for entry in quiet["skipped_expectations"]}
+    assert skipped == {
+        ("expect_column_values_to_be_between", "event_time"): 3,
+        ("expect_column_mean_to_be_between", "tier"): 0,
+        ("expect_column_values_to_be_between", "tier"): 0,
+        ("expect_column_mean_to_be_between", "sales_value"): 3,
+    }
+    stored = catalog.load_table(EVENTS).scan().to_arrow()["points"].to_pylist()
+    assert sorted(stored, key=str) == sorted(points, key=str)
+
+    refused = validate(catalog, tables, Interval(at(10), at(20)), suite)
+    assert [entry["column"] for entry in refused["failed_expectations"]] == ["points"]
+    assert "\x1b" not in explain(refused)
+    io = catalog.load_table(EVENTS).io
+    told, page = (io.new_input(one["data_docs"][0]).open().read().decode() for one in (quiet, refused))
+    assert "Skipped" in told
+    assert "Failed" in page
+
+
 def test_an_empty_interval_passes_and_an_open_one_is_refused(
     catalog: SqlCatalog, broker: Broker, topic_name: Callable[..., str]
 ) -> None:
@@ -101,7 +169,7 @@ def test_values_that_stand_in_no_other_table_are_told(
     ]
     products = pq.read_table(reference_file("products"), columns=["product_id"])["product_id"].to_pylist()
     known = [record(hour / 10, hour, sales_value=1 + hour % 10, product_id=int(products[hour])) for hour in range(99)]
-    strange = [record(hour / 10, hour, sales_value=2, product_id=999_999_999) for hour in range(100, 103)]
+    strange = [record(hour / 10, hour, sales_value=2, product_id=999_999_999) for hour in range(100, 120)]
     broker.send(topic, [(0, 1, message) for message in (*known, strange[0])])
     broker.send(topic, [(0, 11, message) for message in strange])
     stage(catalog, broker, topic, 0)
@@ -121,11 +189,9 @@ def test_values_that_stand_in_no_other_table_are_told(
 def test_a_wrong_suite_is_named() -> None:
     with pytest.raises(ContractError, match=r"suite of contract shop\.transactions cannot be used: KeyError: 'kwargs'"):
         Suite.of(replace(CONTRACT, suite={"sample_rows": 1, "expectations": [{"type": "expect_miracles"}]}))
-    import pandas as pd
-
     suite = Suite("s", 10, ({"type": "expect_miracles", "kwargs": {}},))
     with pytest.raises(ContractError, match="expect_miracles"):
-        suite.judge(pd.DataFrame({"a": [1]}), {})
+        suite.judge(pa.table({"a": [1]}), {})
 
 
 def test_the_suite_looks_only_at_columns_of_the_table() -> None:
