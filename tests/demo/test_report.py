@@ -2,6 +2,7 @@
 
 import datetime as dt
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -89,6 +90,18 @@ def test_report_is_a_json_file_a_page_and_a_table(outcome: Outcome, tmp_path: Pa
     shown = console.export_text()
     assert "all went well" in shown
     assert "make down" in shown
+
+
+def test_what_events_hold_is_text_and_the_page_loads_nothing(outcome: Outcome, tmp_path: Path) -> None:
+    hostile = "</pre><script>alert(1)</script><img src=x onerror=alert(1)>"
+    outcome.sample = {"predictions": [hostile]}
+    outcome.curl = hostile
+    outcome.drift = {"features": [{"name": hostile, "statistic": 0.2, "p_value": 0.0, "drifted": True}]}
+    write_report(outcome, ACCESS, tmp_path, Console(record=True))
+    page = (tmp_path / "report.html").read_text()
+    assert "default-src 'none'" in page
+    assert not re.search(r"<(script|img|link|iframe|object)|[^:]href=\"(?!#|http://)|\bsrc=\"|url\(http|@import", page)
+    assert re.findall(r"[^:]href=\"(http[^\"]*)", page) == [ACCESS.airflow_url]
 
 
 def test_a_demonstration_that_failed_early_still_reports(tmp_path: Path) -> None:
