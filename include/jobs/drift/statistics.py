@@ -1,7 +1,10 @@
-"""The statistical tests, by Alibi Detect, with one correction over all features."""
+"""The statistical tests, by Alibi Detect, with one correction over all features.
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+A test is of the values that are there. Where some are missing, how many is a feature of its own, `<feature>_missing`.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -11,7 +14,11 @@ from alibi_detect.cd import ChiSquareDrift, KSDrift
 from include.jobs.drift.views import Names, View
 
 Codes: TypeAlias = npt.NDArray[np.int64]
+#: Reference and interval, of one feature.
+Sides: TypeAlias = tuple[npt.NDArray[Any], npt.NDArray[Any]]
 
+#: The test of a feature that one side has no value of.
+NOT_TESTED = "none"
 #: Categories beyond these, by frequency, are one: a chi-squared test needs counts in every cell.
 _MOST_CATEGORIES = 20
 
@@ -23,13 +30,14 @@ class FeatureDrift:
     Attributes:
         name: of the feature.
         view: line, basket or household.
-        test: `kolmogorov_smirnov` or `chi_squared`.
+        test: `kolmogorov_smirnov` or `chi_squared`; `none` where one side has no value of it, which then cannot drift:
+            that they are missing is told by `<feature>_missing`.
         statistic: how far apart, from 0 to 1: the largest difference between the distribution functions, or Cramér's V.
         p_value: of the test.
         threshold: below which a p-value means drift; the significance over the number of features (Bonferroni).
         drifted: p_value < threshold.
-        reference_rows: rows of the reference's sample.
-        current_rows: rows of the interval's sample.
+        reference_rows: rows of the reference's sample that have a value.
+        current_rows: rows of the interval's sample that have a value.
     """
 
     name: str
@@ -45,41 +53,49 @@ class FeatureDrift:
 
 def compare(reference: Sequence[View], current: Sequence[View], significance: float) -> list[FeatureDrift]:
     """Test every feature of every view; both sequences hold the same views in the same order."""
-    count = sum(len(view.numeric) + len(view.categorical) for view in reference)
+    pairs = [
+        (_with_missing(before, now), _with_missing(now, before)) for before, now in zip(reference, current, strict=True)
+    ]
+    count = sum(len(view.numeric) + len(view.categorical) for view, _ in pairs)
     # One correction over all views: the detectors are given the corrected level and judge by feature.
     threshold = significance / count
-    found = []
-    for before, now in zip(reference, current, strict=True):
-        found += _numeric(before, now, threshold)
-        found += _categorical(before, now, threshold)
+    return [feature for before, now in pairs for feature in _compared(before, now, threshold)]
+
+
+def _with_missing(view: View, other: View) -> View:
+    """The view with what is missing in it, or in the other one, as features of their own."""
+    missing = {
+        f"{name}_missing": np.where(np.isfinite(values), "no", "yes")
+        for name, values in view.numeric.items()
+        if not (np.isfinite(values).all() and np.isfinite(other.numeric[name]).all())
+    }
+    return replace(view, categorical={**view.categorical, **missing})
+
+
+def _compared(before: View, now: View, threshold: float) -> Iterator[FeatureDrift]:
+    for name, values in before.numeric.items():
+        sides = values[np.isfinite(values)], now.numeric[name][np.isfinite(now.numeric[name])]
+        if not all(map(len, sides)):
+            yield _untested(name, before.name, sides, threshold)
+            continue
+        found = _tested(KSDrift, sides, threshold)
+        yield _feature(name, before.name, "kolmogorov_smirnov", float(found["distance"][0]), found, sides)
+    for name, names in before.categorical.items():
+        both = names, now.categorical[name]
+        if not all(map(len, both)):
+            yield _untested(name, before.name, both, threshold)
+            continue
+        codes = _codes(*both)
+        found = _tested(ChiSquareDrift, codes, threshold)
+        # Of two samples the table's smaller side is 2, so Cramér's V is the root of chi-squared over the rows.
+        strength = float(np.sqrt(found["distance"][0] / sum(map(len, codes))))
+        yield _feature(name, before.name, "chi_squared", strength, found, codes)
+
+
+def _tested(detector: Any, sides: Sides, threshold: float) -> dict[str, Any]:
+    before, now = (side[:, None] for side in sides)
+    found: dict[str, Any] = detector(before, p_val=threshold).predict(now, drift_type="feature")["data"]
     return found
-
-
-def _numeric(before: View, now: View, threshold: float) -> list[FeatureDrift]:
-    names = list(before.numeric)
-    if not names:
-        return []
-    detector = KSDrift(np.stack([before.numeric[name] for name in names], axis=1), p_val=threshold)
-    found = detector.predict(np.stack([now.numeric[name] for name in names], axis=1), drift_type="feature")["data"]
-    return [
-        _feature(name, "kolmogorov_smirnov", float(found["distance"][number]), found, number, before, now)
-        for number, name in enumerate(names)
-    ]
-
-
-def _categorical(before: View, now: View, threshold: float) -> list[FeatureDrift]:
-    names = list(before.categorical)
-    if not names:
-        return []
-    coded = [_codes(before.categorical[name], now.categorical[name]) for name in names]
-    detector = ChiSquareDrift(np.stack([codes for codes, _ in coded], axis=1), p_val=threshold)
-    found = detector.predict(np.stack([codes for _, codes in coded], axis=1), drift_type="feature")["data"]
-    # Of two samples the table's smaller side is 2, so Cramér's V is the root of chi-squared over the rows.
-    strengths = np.sqrt(found["distance"] / (before.rows + now.rows))
-    return [
-        _feature(name, "chi_squared", float(strengths[number]), found, number, before, now)
-        for number, name in enumerate(names)
-    ]
 
 
 def _codes(before: Names, now: Names) -> tuple[Codes, Codes]:
@@ -98,17 +114,21 @@ def _coded(values: Names, common: Names) -> Codes:
     return np.where(common[at] == values, at, len(common)).astype(np.int64)
 
 
-def _feature(
-    name: str, test: str, statistic: float, found: dict[str, Any], number: int, before: View, now: View
-) -> FeatureDrift:
+def _untested(name: str, view: str, sides: Sides, threshold: float) -> FeatureDrift:
+    before, now = map(len, sides)
+    return FeatureDrift(name, view, NOT_TESTED, 0.0, 1.0, threshold, False, before, now)
+
+
+def _feature(name: str, view: str, test: str, statistic: float, found: dict[str, Any], sides: Sides) -> FeatureDrift:
     return FeatureDrift(
         name=name,
-        view=before.name,
+        view=view,
         test=test,
         statistic=statistic,
-        p_value=float(found["p_val"][number]),
+        # Of one row against one SciPy gives none: they prove nothing.
+        p_value=float(np.nan_to_num(found["p_val"][0], nan=1.0)),
         threshold=float(found["threshold"]),
-        drifted=bool(found["is_drift"][number]),
-        reference_rows=before.rows,
-        current_rows=now.rows,
+        drifted=bool(found["is_drift"][0]),
+        reference_rows=len(sides[0]),
+        current_rows=len(sides[1]),
     )

@@ -5,6 +5,7 @@ in the lake.
 """
 
 import json
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,7 +24,7 @@ def write_result(result: Mapping[str, Any], environ: Mapping[str, str] | None = 
     Where no side-car collects a result, the orchestrator takes it from the log.
     """
     environ = os.environ if environ is None else environ
-    text = json.dumps(result, sort_keys=True)
+    text = as_json(result)
     path = environ.get("PODIUM_XCOM_PATH", "")
     if path:
         target = Path(path)
@@ -39,7 +40,21 @@ def write_object(uri: str, result: Mapping[str, Any], connections: Connections) 
     """Write a result as JSON to `s3://bucket/key`."""
     path = _object_path(uri)
     with connections.filesystem().open_output_stream(path) as stream:
-        stream.write(json.dumps(result, sort_keys=True).encode())
+        stream.write(as_json(result).encode())
+
+
+def as_json(result: Mapping[str, Any]) -> str:
+    """The text of a result, which any reader of JSON takes: a float that is no number (NaN, an infinity) is null."""
+    return json.dumps(_finite(result), sort_keys=True, allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    # NumPy's double is a float too.
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def read_object(uri: str, connections: Connections) -> dict[str, Any]:

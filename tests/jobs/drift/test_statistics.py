@@ -1,9 +1,11 @@
 """The tests find what has changed and leave alone what has not."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from include.jobs.drift.statistics import FeatureDrift, compare
+from include.jobs.drift.statistics import NOT_TESTED, FeatureDrift, compare
 from include.jobs.drift.views import View
 
 
@@ -70,3 +72,53 @@ def test_sizes_may_differ() -> None:
     found = compare([view(1, rows=5000)], [view(2, rows=300)], 0.05)
     assert {(feature.reference_rows, feature.current_rows) for feature in found} == {(5000, 300)}
     assert not any(feature.drifted for feature in found)
+
+
+def holed(view: View, share: float, seed: int = 9) -> View:
+    """The view with a share of its values missing, at random."""
+    holes = np.random.default_rng(seed).random(view.rows) < share
+    return replace(view, numeric={**view.numeric, "value": np.where(holes, np.nan, view.numeric["value"])})
+
+
+def test_a_value_is_tested_on_what_is_there() -> None:
+    """A few that are missing on both sides hide no change of the others, and are none themselves."""
+    found = by_name(compare([holed(view(1), 0.1)], [holed(view(2, shift=0.3), 0.1, seed=8)], 0.01))
+    assert found["value"].drifted
+    assert found["value"].reference_rows < 4000
+    assert not found["value_missing"].drifted
+    same = by_name(compare([holed(view(1), 0.1)], [holed(view(2), 0.1, seed=8)], 0.01))
+    assert not any(feature.drifted for feature in same.values())
+
+
+def test_the_share_of_what_is_missing_is_a_feature_of_its_own() -> None:
+    found = by_name(compare([view(1)], [holed(view(2), 0.1)], 0.01))
+    assert {name for name, feature in found.items() if feature.drifted} == {"value_missing"}
+    assert found["value_missing"].test == "chi_squared"
+    assert "steady_missing" not in found, "only where something is missing"
+    assert len({feature.threshold for feature in found.values()}) == 1
+
+
+@pytest.mark.parametrize("hole", [np.nan, np.inf, -np.inf])
+def test_what_is_not_there_at_all_is_said_to_be_untested(hole: float) -> None:
+    empty = replace(view(2), numeric={**view(2).numeric, "value": np.full(4000, hole)})
+    found = by_name(compare([view(1)], [empty], 0.01))
+    assert (found["value"].test, found["value"].drifted, found["value"].current_rows) == (NOT_TESTED, False, 0)
+    assert found["value_missing"].drifted
+    both = by_name(compare([empty], [empty], 0.01))
+    assert not any(feature.drifted for feature in both.values())
+
+
+@pytest.mark.parametrize("rows", [0, 1, 2])
+def test_windows_of_next_to_nothing_give_numbers(rows: int) -> None:
+    for one, other in (([view(1)], [view(2, rows=rows)]), ([view(1, rows=rows)], [view(2)])):
+        for feature in compare(one, other, 0.05):
+            assert np.isfinite([feature.statistic, feature.p_value, feature.threshold]).all()
+            assert not feature.drifted
+
+
+def test_what_never_changes_is_tested_and_does_not_drift() -> None:
+    constant = replace(view(1), numeric={"value": np.full(4000, 3.0)})
+    (value,) = [feature for feature in compare([constant], [constant], 0.05) if feature.name == "value"]
+    assert (value.p_value, value.statistic, value.drifted) == (1.0, 0.0, False)
+    moved = replace(constant, numeric={"value": np.full(4000, 4.0)})
+    assert by_name(compare([constant], [moved], 0.05))["value"].drifted
