@@ -11,7 +11,7 @@ from include.jobs.lake.connections import read_credential, require
 
 #: The key of the Secret `podium-credentials`, and the file in `$PODIUM_CREDENTIALS_DIR`.
 KEY_FILE = "serving_key"
-#: What anybody may read by GET: whether it is alive and ready, and what it has counted.
+#: What anybody may read by GET or HEAD: whether it is alive and ready, and what it has counted.
 OPEN = frozenset({"/", "/metrics", "/v2/health/live", "/v2/health/ready"})
 
 Message = MutableMapping[str, Any]
@@ -47,7 +47,7 @@ class Door:
         await self._app(scope, receive, send)
 
     def _may_enter(self, scope: Message) -> bool:
-        if scope["method"] == "GET" and scope["path"] in self._open:
+        if scope["method"] in ("GET", "HEAD") and scope["path"] in self._open:
             return True
         shown = [value for name, value in scope["headers"] if name == b"authorization"]
         return len(shown) == 1 and hmac.compare_digest(shown[0], self._wanted)

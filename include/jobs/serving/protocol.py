@@ -19,6 +19,9 @@ _LARGEST_ID = 2**63 - 1
 _FIELDS = {"household_id", "k"}
 
 
+_V1 = 'this model speaks the V1 protocol: POST {"instances": [{"household_id": 1228}]} to /v1/models/<name>:predict'
+
+
 class BadRequestError(ValueError):
     """The request cannot be answered; its text goes to the client."""
 
@@ -37,6 +40,10 @@ def parse(payload: object) -> list[Query]:
     Raises:
         BadRequestError: naming the instance, the field and what is expected.
     """
+    if type(payload).__name__ == "InferRequest":
+        raise BadRequestError(f"a request of the V2 protocol is not answered; {_V1}")
+    if isinstance(payload, Mapping) and "inputs" in payload and "instances" not in payload:
+        raise BadRequestError(f"a body of the V2 protocol is not answered; {_V1}")
     if not isinstance(payload, Mapping):
         raise BadRequestError(
             'the body must be a JSON object like {"instances": [{"household_id": 1228}]}, sent as application/json'
@@ -56,8 +63,9 @@ def parse(payload: object) -> list[Query]:
 def _query(number: int, instance: object) -> Query:
     if not isinstance(instance, Mapping):
         raise BadRequestError(f'instances[{number}] must be an object like {{"household_id": 1228}}')
-    if unknown := sorted(str(name) for name in set(instance) - _FIELDS):
-        raise BadRequestError(f"instances[{number}] has unknown fields {', '.join(unknown)}; known: household_id, k")
+    if unknown := sorted(repr(name) for name in set(instance) - _FIELDS):
+        listed = ", ".join(unknown)
+        raise BadRequestError(f"instances[{number}] has unknown fields {listed:.200}; known: household_id, k")
     if "household_id" not in instance:
         raise BadRequestError(f"instances[{number}] lacks household_id")
     return Query(

@@ -5,15 +5,30 @@ import re
 from typing import Any
 
 import kserve
-from kserve.errors import InvalidInput
+import kserve.model_server
+from fastapi import Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from kserve.errors import InvalidInput, ModelNotFound, ModelNotReady, UnsupportedProtocol
+from starlette.exceptions import HTTPException
 
 from include.jobs.ranking.model import RankerModel
+from include.jobs.serving.clients import Clients, told
 from include.jobs.serving.door import Door
 from include.jobs.serving.protocol import BadRequestError, parse
 from include.jobs.serving.recommendations import Recommender
 
 #: A line per request and logger: noise at some hundred requests a second. Counts are at /metrics.
 _PER_REQUEST_LOGGERS = ("uvicorn.access", "kserve.trace")
+#: What a client can do wrong, or too early, and the status of the answer; KServe logs a traceback of each.
+_STATUS: dict[type[Exception], int] = {
+    InvalidInput: 400,
+    ModelNotFound: 404,
+    ModelNotReady: 503,
+    NotImplementedError: 501,
+    RequestValidationError: 422,
+    UnsupportedProtocol: 501,
+}
 
 
 class RankerService(kserve.Model):  # type: ignore[misc]  # kserve has no types
@@ -62,14 +77,43 @@ class PodServer(kserve.ModelServer):  # type: ignore[misc]  # kserve has no type
             http_port=port, workers=1, enable_grpc=False, enable_latency_logging=False, grace_period=grace_period_s
         )
         self._host = host
+        # The last one stands outside: who shows no key is asked for it before anything of the request is read.
+        kserve.model_server.app.add_middleware(Clients)
         kserve.model_server.app.add_middleware(Door, key=key, ready=frozenset({f"/v1/models/{model_name}"}))
         for name in _PER_REQUEST_LOGGERS:
             logging.getLogger(name).setLevel(logging.WARNING)
 
     async def _serve(self) -> None:
         # KServe binds 0.0.0.0 and takes no host: with an address a pod on one machine, all would meet on one port.
-        self._rest_server.config.host = self._host
+        rest = self._rest_server
+        rest.config.host = self._host
+        create = rest.create_application
+
+        def create_application() -> None:
+            create()
+            for kind in (*_STATUS, HTTPException):
+                kserve.model_server.app.add_exception_handler(kind, _answer)
+
+        rest.create_application = create_application
         await super()._serve()
+
+
+async def _answer(request: Request, error: Exception) -> JSONResponse:
+    """What went wrong, to the client and, on one line, to the log."""
+    if isinstance(error, HTTPException):
+        status, reason, headers = error.status_code, str(error.detail), error.headers
+    else:
+        status = next(code for kind, code in _STATUS.items() if isinstance(error, kind))
+        reason, headers = _reason(error), None
+    told(request.method, request.url.path, status, reason)
+    return JSONResponse({"error": reason}, status, headers)
+
+
+def _reason(error: Exception) -> str:
+    if not isinstance(error, RequestValidationError):
+        return str(error)
+    places = (f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
+    return "the request is not one of this protocol: " + "; ".join(places)
 
 
 def version_of(uri: str) -> str:

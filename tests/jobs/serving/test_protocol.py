@@ -23,7 +23,7 @@ def test_a_good_request() -> None:
         ({"instances": [{"household_id": 1}] * 257}, "257 entries, at most 256"),
         ({"instances": [1228]}, r"instances\[0\] must be an object"),
         ({"instances": [{"household_id": 1}, {"k": 3}]}, r"instances\[1\] lacks household_id"),
-        ({"instances": [{"household_id": 1, "size": 3}]}, "unknown fields size"),
+        ({"instances": [{"household_id": 1, "size": 3}]}, "unknown fields 'size'"),
         ({"instances": [{"household_id": "1228"}]}, "household_id must be an integer .* not '1228'"),
         ({"instances": [{"household_id": 12.0}]}, "household_id must be an integer"),
         ({"instances": [{"household_id": True}]}, "household_id must be an integer"),

@@ -13,7 +13,7 @@ import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 
@@ -45,7 +45,7 @@ class Server:
             return error.code, json.loads(error.read())
 
 
-def start(folder: Path, host: str) -> Server:
+def start(folder: Path, host: str, log: IO[str] | None = None) -> Server:
     credentials = folder.with_name("credentials")
     credentials.mkdir(exist_ok=True)
     (credentials / "serving_key").write_text(f"{KEY}\n")
@@ -56,7 +56,7 @@ def start(folder: Path, host: str) -> Server:
         [sys.executable, "-m", "include.jobs.serving", "--model-uri", str(folder), "--port", str(port)],
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(ROOT), "POD_IP": host, "PODIUM_CREDENTIALS_DIR": str(credentials)},
-        stdout=subprocess.PIPE,
+        stdout=log or subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
     )
@@ -114,8 +114,10 @@ def test_a_bad_request_is_a_400_that_says_why(server: Server, body: bytes, messa
     assert message in reply["error"]
 
 
-def test_another_content_type_is_a_400(server: Server) -> None:
-    assert server.predict(b"household=3", "application/x-www-form-urlencoded")[0] == 400
+def test_another_content_type_is_a_415_that_says_what_is_read(server: Server) -> None:
+    status, reply = server.predict(b"household=3", "application/x-www-form-urlencoded")
+    assert status == 415
+    assert "send JSON as application/json" in reply["error"]
 
 
 def test_another_models_name_is_a_404(server: Server) -> None:
