@@ -41,7 +41,7 @@ class CheckRequest:
     """What is checked, and how strictly.
 
     Attributes:
-        interval: of event time.
+        interval: of the events' own time, as features, labels and the gate have it.
         version: of the model, or `@alias`.
         timezone: of the shops.
         significance: chance of a false alarm over all features together, when nothing has changed.
@@ -155,8 +155,8 @@ def reference_of(tags: Mapping[str, str], model_name: str, version: str) -> tupl
 
 def _lines(catalog: SqlCatalog, interval: Interval, snapshot: int, what: str) -> pa.Table:
     during = And(
-        GreaterThanOrEqual("event_time", interval.start.isoformat()),
-        LessThan("event_time", interval.end.isoformat()),
+        GreaterThanOrEqual("transaction_timestamp", interval.start.isoformat()),
+        LessThan("transaction_timestamp", interval.end.isoformat()),
     )
     table = load_table(catalog, TRANSACTIONS)
     rows = table.scan(row_filter=during, selected_fields=LINE_COLUMNS, snapshot_id=snapshot).to_arrow()

@@ -4,7 +4,6 @@ Each view is a sample of equally drawn rows with numeric and categorical feature
 are drawn, so that the same rows and seed give the same sample however the table is laid out.
 """
 
-import datetime as dt
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -15,12 +14,14 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from include.jobs.lake.local_time import local_seconds
+
 Numbers: TypeAlias = npt.NDArray[np.float64]
 Names: TypeAlias = npt.NDArray[np.str_]
 
 LINE_COLUMNS = (
     "event_id",
-    "event_time",
+    "transaction_timestamp",
     "household_id",
     "store_id",
     "basket_id",
@@ -38,7 +39,10 @@ PRODUCT_COLUMNS = ("product_id", "department", "brand")
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """A sample of one kind of row: features by name, each (n,)."""
+    """A sample of one kind of row: features by name, each (n,).
+
+    A number that is missing is NaN, a name that is missing is the category `unknown`.
+    """
 
     name: str
     rows: int
@@ -72,11 +76,11 @@ def _lines(lines: pa.Table, products: pa.Table, timezone: ZoneInfo) -> View:
             "line_value": value,
             "line_unit_price": value / np.maximum(quantity, 1.0),
             "line_discount_share": discount / np.maximum(value + discount, 0.01),
-            "line_hour": _local_hours(lines["event_time"], timezone),
+            "line_hour": _local_hours(lines["transaction_timestamp"], timezone),
         },
         {
-            "line_discounted": np.where(discount > 0, "yes", "no"),
-            "line_coupon": np.where(coupon > 0, "yes", "no"),
+            "line_discounted": _positive(discount),
+            "line_coupon": _positive(coupon),
             "line_store": _names(lines["store_id"]),
             "line_department": _looked_up(products["department"], found),
             "line_brand": _looked_up(products["brand"], found),
@@ -144,6 +148,11 @@ def _sample(rows: pa.Table, size: int, draw: np.random.Generator) -> pa.Table:
     return rows.take(pa.array(np.sort(draw.choice(rows.num_rows, size, replace=False))))
 
 
+def _positive(values: Numbers) -> Names:
+    known: Names = np.where(np.isnan(values), "unknown", np.where(values > 0, "yes", "no"))
+    return known
+
+
 def _numbers(column: pa.ChunkedArray) -> Numbers:
     numbers: Numbers = column.to_numpy().astype(np.float64)
     return numbers
@@ -164,16 +173,6 @@ def _looked_up(column: pa.ChunkedArray, positions: npt.NDArray[np.int64]) -> Nam
 
 
 def _local_hours(times: pa.ChunkedArray, timezone: ZoneInfo) -> Numbers:
-    """Hour of the local day, 0 to 24, with minutes as fractions.
-
-    By Python's zone rules, of which the image has a copy; Arrow would ask the operating system for its own.
-    """
-    seconds = pc.cast(pc.cast(times, pa.timestamp("s", tz="UTC"), safe=False), pa.int64()).to_numpy()
-    hours, of_row = np.unique(seconds // 3600, return_inverse=True)
-    offsets = [
-        moment.utcoffset() or dt.timedelta()
-        for moment in (dt.datetime.fromtimestamp(hour * 3600, timezone) for hour in hours.tolist())
-    ]
-    shift = np.array([offset.total_seconds() for offset in offsets])
-    local: Numbers = ((seconds + shift[of_row]) % 86_400) / 3600.0
-    return local
+    """Hour of the local day, 0 to 24, with minutes as fractions."""
+    hours: Numbers = (local_seconds(times, timezone) % 86_400) / 3600.0
+    return hours

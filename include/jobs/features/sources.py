@@ -12,6 +12,7 @@ from include.jobs.lake.connections import CATALOG_NAME
 from include.jobs.lake.errors import LakeError
 from include.jobs.lake.ledger import Ledger
 
+_DAY = dt.timedelta(days=1)
 EVENTS, PRODUCTS, HOUSEHOLDS = "sales.transactions", "reference.products", "reference.households"
 
 
@@ -39,10 +40,14 @@ class Events(Source):
         return self.rows.where(F.col("interval_start").isin([F.timestamp_micros(F.lit(each)) for each in intervals]))
 
     def within(self, spans: Sequence[tuple[dt.datetime | None, dt.datetime]]) -> DataFrame:
-        """Only what was bought in these spans of time: from the first moment (None: from the beginning) to the last."""
+        """What was bought in these spans of time: from the first moment (None: from the beginning) to the last.
+
+        And a day more at either end: the local day decides, and a clock that is put back may make it yesterday again.
+        """
         wanted = F.lit(False)
         for start, end in spans:
-            wanted = wanted | (_before(end) if start is None else _before(end) & ~_before(start))
+            before_end = _before(end + _DAY)
+            wanted = wanted | (before_end if start is None else before_end & ~_before(start - _DAY))
         return self.rows.where(wanted)
 
 

@@ -16,9 +16,10 @@ PRODUCTS = pa.table({"product_id": [1, 2], "department": ["GROCERY", None], "bra
 def lines(count: int, seed: int = 0) -> pa.Table:
     draw = np.random.default_rng(seed)
     start = dt.datetime(2017, 11, 1, tzinfo=dt.UTC)
+    minutes = draw.integers(0, 40_000, count).tolist()
     values = {
         "event_id": [f"{number:06d}" for number in range(count)],
-        "event_time": pa.array([start + dt.timedelta(minutes=int(m)) for m in draw.integers(0, 40_000, count)]),
+        "transaction_timestamp": pa.array([start + dt.timedelta(minutes=m) for m in minutes]),
         "household_id": draw.integers(1, 40, count),
         "store_id": draw.integers(1, 6, count),
         "basket_id": draw.integers(1, 200, count),
@@ -70,6 +71,20 @@ def test_every_number_is_finite() -> None:
         assert all(np.isfinite(values).all() for values in view.numeric.values())
 
 
+def test_what_is_missing_is_told_from_what_is_nothing() -> None:
+    rows = lines(400)
+    names = rows.schema.names
+    for name, every in (("retail_disc", 2), ("coupon_disc", 4), ("quantity", 4)):
+        values = [None if number % every == 0 else value for number, value in enumerate(rows[name].to_pylist())]
+        rows = rows.set_column(names.index(name), name, pa.array(values, rows[name].type))
+    view, baskets, _ = views_of(rows, PRODUCTS, NEW_YORK, 500, 1)
+    assert np.isnan(view.numeric["line_discount_share"]).sum() == 200
+    assert np.isnan(view.numeric["line_quantity"]).sum() == 100
+    assert (view.categorical["line_discounted"] == "unknown").sum() == 200
+    assert (view.categorical["line_coupon"] == "unknown").sum() == 100
+    assert np.isfinite(baskets.numeric["basket_value"]).all()
+
+
 def test_unknown_products_and_missing_names_are_a_category() -> None:
     view = views_of(lines(500), PRODUCTS, NEW_YORK, 500, 1)[0]
     assert set(view.categorical["line_department"]) == {"GROCERY", "unknown"}
@@ -88,6 +103,6 @@ def test_unknown_products_and_missing_names_are_a_category() -> None:
 )
 def test_hours_are_those_of_the_shops_clock(moment: str, hour: float) -> None:
     rows = lines(1)
-    at = rows.schema.names.index("event_time")
-    rows = rows.set_column(at, "event_time", pa.array([dt.datetime.fromisoformat(moment)]))
+    at = rows.schema.names.index("transaction_timestamp")
+    rows = rows.set_column(at, "transaction_timestamp", pa.array([dt.datetime.fromisoformat(moment)]))
     assert views_of(rows, PRODUCTS, NEW_YORK, 10, 1)[0].numeric["line_hour"].tolist() == pytest.approx([hour])
