@@ -6,6 +6,7 @@ import os
 import sys
 from zoneinfo import ZoneInfo
 
+from include.jobs.lake.command_line import Parser
 from include.jobs.lake.errors import run_main
 from include.jobs.lake.ledger import Interval
 from include.jobs.lake.result import write_result
@@ -13,7 +14,7 @@ from include.jobs.lake.result import write_result
 
 def main() -> None:
     """Parse the command line and check; drift is a result, and the job ends well."""
-    parser = argparse.ArgumentParser(prog="python -m include.jobs.drift", description=__doc__)
+    parser = Parser(prog="python -m include.jobs.drift", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     check = commands.add_parser("check", help="hold an interval against what a model was made from")
     check.add_argument("--model-name", default="recommender")

@@ -6,13 +6,14 @@ import logging
 import sys
 from zoneinfo import ZoneInfo
 
+from include.jobs.lake.command_line import Parser
 from include.jobs.lake.errors import run_main
 from include.jobs.lake.result import write_result
 
 
 def main() -> None:
     """Parse the command line and judge; a refusal is a result, and the job ends well."""
-    parser = argparse.ArgumentParser(prog="python -m include.jobs.evaluation", description=__doc__)
+    parser = Parser(prog="python -m include.jobs.evaluation", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     gate = commands.add_parser("gate", help="hold a candidate against the baselines on a later month")
     gate.add_argument("--model-name", default="recommender")

@@ -38,6 +38,7 @@ from include.jobs.features.tables import (
     snapshot_of,
 )
 from include.jobs.lake import lineage
+from include.jobs.lake.command_line import Parser
 from include.jobs.lake.connections import Connections
 from include.jobs.lake.errors import run_main
 from include.jobs.lake.result import write_object, write_result
@@ -46,7 +47,7 @@ from include.jobs.lake.spark import lake_session
 
 def main() -> None:
     """Parse the command line, build the tables, leave the result."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cutoffs", required=True, help="first days of local months, comma-separated")
     parser.add_argument("--timezone", default="America/New_York", help="the shop's time zone (IANA name)")
     parser.add_argument(

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from include.jobs.lake.command_line import Parser
 from include.jobs.lake.connections import Connections, kafka_bootstrap_servers, kafka_security, schema_registry
 from include.jobs.lake.errors import run_main
 from include.jobs.lake.ledger import Interval
@@ -27,21 +28,21 @@ _GC_THRESHOLD = (50_000, 20, 100)
 
 def main() -> None:
     """Parse the command line and run the command; the result goes to `write_result`."""
-    parser = argparse.ArgumentParser(prog="python -m include.jobs.ingest", description=__doc__)
+    parser = Parser(prog="python -m include.jobs.ingest", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    bounds = argparse.ArgumentParser(add_help=False)
+    bounds = Parser(add_help=False)
     bounds.add_argument(
         "--start", required=True, help="its start, ISO 8601 with offset, included; with commas, of several"
     )
     bounds.add_argument("--end", required=True, help="its end, ISO 8601 with offset, excluded; with commas, of several")
     bounds.add_argument("--table", required=True, help="where the accepted events go, for instance sales.transactions")
     bounds.add_argument("--contract", required=True, help="what a good record is, for instance transactions.v1")
-    unit = argparse.ArgumentParser(add_help=False)
+    unit = Parser(add_help=False)
     unit.add_argument("--unit", choices=("run", "day"), default="run", help="the whole, or each of its days for itself")
     unit.add_argument("--timezone", default="UTC", help="where the days begin at midnight")
-    by = argparse.ArgumentParser(add_help=False)
+    by = Parser(add_help=False)
     by.add_argument("--run-id", default=os.environ.get("PODIUM_RUN_ID") or "manual")
-    values = argparse.ArgumentParser(add_help=False)
+    values = Parser(add_help=False)
     values.add_argument(
         "--value-format",
         choices=("json", "registry_json", "registry_avro"),

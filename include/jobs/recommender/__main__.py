@@ -5,12 +5,13 @@ import datetime as dt
 import logging
 import sys
 
+from include.jobs.lake.command_line import Parser
 from include.jobs.lake.errors import run_main
 
 
 def main() -> None:
     """Parse the command line and train; the first rank writes the result."""
-    parser = argparse.ArgumentParser(prog="python -m include.jobs.recommender", description=__doc__)
+    parser = Parser(prog="python -m include.jobs.recommender", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     train = commands.add_parser("train", help="train on the lake's features and register a candidate")
     train.add_argument("--train-cutoffs", required=True, type=_days, help="first days of months, with commas between")

@@ -7,6 +7,7 @@ import os
 import sys
 import time
 
+from include.jobs.lake.command_line import Parser
 from include.jobs.lake.errors import run_main
 
 # Before NumPy is imported: a household's few rows are no work for more threads than one.
@@ -17,7 +18,7 @@ _log = logging.getLogger("include.jobs.serving")
 
 def main() -> None:
     """Load the model, then serve it until SIGTERM; nothing listens before the model is in memory."""
-    parser = argparse.ArgumentParser(prog="python -m include.jobs.serving", description=__doc__)
+    parser = Parser(prog="python -m include.jobs.serving", description=__doc__)
     parser.add_argument("--model-name", default="recommender", help="as in /v1/models/<name>:predict")
     parser.add_argument(
         "--model-uri", required=True, help="models:/<name>/<version>, models:/<name>@<alias>, or a folder"

@@ -6,6 +6,7 @@ import os
 import sys
 from pathlib import Path
 
+from include.jobs.lake.command_line import Parser
 from include.jobs.lake.connections import kafka_client, read_credential
 from include.jobs.lake.errors import run_main
 from include.jobs.lake.result import write_result
@@ -13,7 +14,7 @@ from include.jobs.lake.result import write_result
 
 def main() -> None:
     """Parse the command line and run the command."""
-    parser = argparse.ArgumentParser(prog="python -m include.jobs.shop", description=__doc__)
+    parser = Parser(prog="python -m include.jobs.shop", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     produce = commands.add_parser("produce", help="bring a topic to hold the year of a stream")
     produce.add_argument("--stream", choices=("transactions", "promotions", "inventory"), default="transactions")

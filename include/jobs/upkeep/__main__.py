@@ -4,18 +4,19 @@ import argparse
 import logging
 import sys
 
+from include.jobs.lake.command_line import Parser
 from include.jobs.lake.errors import run_main
 from include.jobs.lake.result import write_result
 
 
 def main() -> None:
     """Parse the command line and run the command; the result goes to `write_result`."""
-    parser = argparse.ArgumentParser(prog="python -m include.jobs.upkeep", description=__doc__)
+    parser = Parser(prog="python -m include.jobs.upkeep", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("record", help="append what Airflow has recorded to the audit trail")
     verify = commands.add_parser("verify", help="verify the audit trail's chain of hashes")
     verify.add_argument("--head", default="", help="<number>:<hash> noted before, as `record` returned it: hold to it")
-    household = argparse.ArgumentParser(add_help=False)
+    household = Parser(add_help=False)
     household.add_argument("--household", type=int, required=True, help="the household's id")
     commands.add_parser("erase", parents=[household], help="erase a household from tables, models and topics")
     commands.add_parser("prove", parents=[household], help="search all files for an erased household")

@@ -1,6 +1,5 @@
 """Maintain the lake's tables: what spark-submit runs in the upkeep image. The last line of the log is the result."""
 
-import argparse
 import logging
 import sys
 import time
@@ -8,6 +7,7 @@ from dataclasses import asdict
 
 from include.jobs.lake import lineage
 from include.jobs.lake.catalog import open_catalog
+from include.jobs.lake.command_line import Parser
 from include.jobs.lake.connections import Connections
 from include.jobs.lake.errors import run_main
 from include.jobs.lake.result import write_result
@@ -21,7 +21,7 @@ DAY_S = 86_400
 
 def main() -> None:
     """Parse the command line, protect, maintain, leave the result."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = Parser(description=__doc__)
     parser.add_argument("--tables", default="", help="namespace.table,…; default: all")
     parser.add_argument("--keep-snapshots-s", type=int, required=True, help="younger snapshots stay, seconds")
     parser.add_argument("--keep-snapshots", type=int, default=1, help="so many of the latest stay whatever their age")
