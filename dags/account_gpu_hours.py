@@ -30,7 +30,6 @@ A task whose log says that its GPU-hours are not recorded has the record in that
 with DAG(
     "account_gpu_hours",
     schedule=settings().accounting.schedule,
-    start_date=dt.datetime(2017, 1, 1, tzinfo=dt.UTC),
     catchup=False,
     max_active_runs=1,
     default_args=default_args(dt.timedelta(minutes=30)),

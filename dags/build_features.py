@@ -2,7 +2,8 @@
 
 import datetime as dt
 
-from airflow.sdk import DAG, Param
+from airflow.sdk import DAG
+from podium import params
 from podium.assets import FEATURES, SALES
 from podium.dag_defaults import Tag, default_args
 from podium.operators.spark import PodiumSparkOperator
@@ -33,7 +34,8 @@ Of two builds at once, started outside of this DAG, one is published; the other,
 that its tables were changed meanwhile, and publishes nothing.
 
 ### When
-Whenever `ingest_transactions` announces new intervals, and on `features.schedule`. By hand at any time.
+Whenever `ingest_transactions` announces new intervals, and on `features.schedule`. By hand at any time. What is announced
+while the DAG is paused starts one run when it is switched on again.
 
 ### Backfill
     airflow backfill create --dag-id build_features --from-date 2026-01-01 --to-date 2026-01-31
@@ -53,7 +55,7 @@ with DAG(
     catchup=False,
     max_active_runs=1,
     default_args=default_args(dt.timedelta(hours=2)),
-    params={"partitions": Param("stale", type="string", enum=["stale", "all"], description="which to make")},
+    params={"partitions": params.choice("which to make", "stale", ["stale", "all"])},
     tags=[Tag.FEATURES, Tag.RECOMMENDER],
     doc_md=DOC,
 ):
@@ -64,7 +66,7 @@ with DAG(
         arguments=[
             *("--cutoffs", ",".join(day.isoformat() for day in features.cutoffs)),
             *("--timezone", settings().ingest.timezone),
-            *("--partitions", "{{ params.partitions }}"),
+            "--partitions={{ params.partitions }}",
         ],
         driver_cores=features.driver_cores,
         driver_memory=features.driver_memory,

@@ -18,7 +18,8 @@ Detect). Each outcome goes to `monitoring.drift`. Drift raises an event of the a
 training where `drift.retrain` in `include/config` is on.
 
 ### When
-Whenever there is a new champion, and on `drift.schedule`. By hand at any time.
+Whenever there is a new champion, and on `drift.schedule`. By hand at any time. Events that come while the DAG is
+paused start one run when it is switched on again.
 
 ### Backfill
     airflow backfill create --dag-id check_drift --from-date 2026-01-01 --to-date 2026-01-31
@@ -49,8 +50,8 @@ with DAG(
         arguments=[
             *("python", "-m", "include.jobs.drift", "check"),
             *("--model-name", recommender.model_name),
-            *("--start", "{{ latest_interval(inlet_events).start }}"),
-            *("--end", "{{ latest_interval(inlet_events).end }}"),
+            "--start={{ latest_interval(inlet_events).start }}",
+            "--end={{ latest_interval(inlet_events).end }}",
             *("--p-value", str(drift.p_value)),
             *("--min-drifted-fraction", str(drift.min_drifted_fraction)),
             *("--sample-size", str(drift.sample_size)),

@@ -26,7 +26,6 @@ There is nothing to backfill.
 with DAG(
     "check_platform",
     schedule=None,
-    start_date=dt.datetime(2017, 1, 1, tzinfo=dt.UTC),
     catchup=False,
     default_args=default_args(dt.timedelta(minutes=10)),
     tags=[Tag.MONITORING],

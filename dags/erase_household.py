@@ -2,7 +2,8 @@
 
 import datetime as dt
 
-from airflow.sdk import DAG, Param
+from airflow.sdk import DAG
+from podium import params
 from podium.dag_defaults import Tag, default_args
 from podium.operators.pod import PodiumPodOperator
 from podium.operators.spark import PodiumSparkOperator
@@ -61,12 +62,12 @@ with DAG(
     catchup=False,
     max_active_runs=1,
     default_args=default_args(dt.timedelta(hours=6)),
-    params={"household": Param(type="integer", minimum=0, description="id of the household")},
+    params={"household": params.identifier("id of the household")},
     tags=[Tag.UPKEEP, Tag.AUDIT],
     doc_md=DOC,
 ):
     command = ["python", "-m", "include.jobs.upkeep"]
-    household = ["--household", "{{ params.household }}"]
+    household = ["--household={{ params.household | int }}"]
 
     erase = PodiumPodOperator(
         task_id="erase", image="upkeep", arguments=[*command, "erase", *household], cpu="1", memory="4Gi"

@@ -1,7 +1,6 @@
 """Events from Kafka to the lake, exact by interval: a DAG for each topic of the settings, all of them alike."""
 
 import datetime as dt
-from zoneinfo import ZoneInfo
 
 from airflow.sdk import DAG
 from podium.assets import events_of
@@ -25,8 +24,9 @@ erased (`erase_household`) are left out and counted as `erased`.
 
 ### When
 On the schedule of `ingest.topics.{name}` in `include/config`, once an interval is over. By hand: trigger with a logical
-date; the run takes the last interval that is over by then. With `unit: day` a run of several days does them in one pod,
-one commit a day: each day is judged, published and replaced for itself. With `batches: <topic>` a message
+date; the run takes the last interval that is over by then (the last of all, where the topic has an `end_date`). With
+`unit: day` a run of several days does them in one pod, one commit a day: each day is judged, published and replaced for
+itself. With `batches: <topic>` a message
 `{{"start": "…", "end": "…"}}` on that topic starts the ingest of this interval at once, what is no such message goes to
 `<topic>.dlq`; the boundaries must be those of the schedule. With `value_format: registry_avro` (or
 `registry_json`) each value names a schema of `schema_registry`: what names none (`no_schema_id`), one that is not there
@@ -40,30 +40,23 @@ First `preflight_backfill`, which tells what would change; its page has the whol
 
     airflow backfill create --dag-id {dag_id} --from-date 2017-01-01T05:00:00Z --to-date 2017-12-31T05:00:00Z \\
       --max-active-runs 3 --reprocess-behavior completed
-Its runs announce nothing one by one; the last to succeed announces them all, and what follows runs once.
+Its runs announce nothing one by one: `announce` of each is skipped. Within seconds after the last one has ended, well or
+badly, one event says what was published (`intervals`, `rows`, `latest`; `failed`: what was not), and what follows runs
+once. A run that failed is announced by itself when it was cleared and has succeeded. Cancelled: what is done is announced
+once nothing of it runs any longer. Paused: nothing is announced before it went on to its end.
 
 ### When a task fails
 | task | means | do |
 | --- | --- | --- |
 | `ingest` | Kafka, the schema registry, the lake or the catalog is out of reach; or too many records break the contract, or a schema by which they are written does; or retention has dropped part of the interval | read the reason in the task's last lines; mend it; clear the task. Nothing is visible before `validate` |
-| `validate` | the interval as a whole looks wrong, and is not published: the failed expectations are listed, "Data Docs" on the task's page leads to the page about it (addresses of all: `data_docs` of the result) | look at `SELECT * FROM {topic.table} VERSION AS OF 'staging'`; if the source is at fault, have it corrected and clear `ingest`; if the expectation is, correct the suite in the contract and clear `validate`. To give the interval up: `python -m include.jobs.ingest discard --contract {topic.contract} --table {topic.table} --start … --end …` in a pod of the image |
-| `announce` | Airflow's API was out of reach | clear the task. Skipped is no failure: another run of the backfill announces, its log says which |
+| `validate` | the interval as a whole looks wrong, and is not published: the failed expectations are listed, "Data Docs" on the task's page leads to the page about it (addresses of all: `data_docs` of the result) | look at `SELECT * FROM {topic.table} VERSION AS OF 'staging'`; if the source is at fault, have it corrected and clear `ingest`; if the expectation is, correct the suite in the contract and clear `validate`. To give the interval up, with its own start and end: `make job ARGS="ingest discard --contract {topic.contract} --table {topic.table} --start 2017-03-01T05:00:00Z --end 2017-04-01T04:00:00Z"` (on a cluster: see `run_job`) |
+| `announce` | Airflow's API was out of reach | clear the task. Skipped is no failure: the interval is announced with its backfill |
 """
-
-zone = ZoneInfo(settings().ingest.timezone)
-
-
-def midnight(day: dt.date) -> dt.datetime:
-    """The first instant of a day where the shops are."""
-    return dt.datetime.combine(day, dt.time(), zone)
-
 
 for name, topic in settings().ingest.topics.items():
     with DAG(
         f"ingest_{name}",
         schedule=each_interval(topic),
-        start_date=midnight(topic.start_date),
-        end_date=midnight(topic.end_date) if topic.end_date else None,
         catchup=False,
         max_active_runs=topic.max_active_runs,
         default_args=default_args(dt.timedelta(hours=2)),
@@ -73,8 +66,8 @@ for name, topic in settings().ingest.topics.items():
     ):
         interval = [
             *("--contract", topic.contract, "--table", topic.table),
-            *("--start", "{{ interval_start(dag_run) }}", "--end", "{{ interval_end(dag_run) }}"),
-            *("--unit", topic.unit, "--timezone", zone.key),
+            *("--start={{ interval_start(dag_run) }}", "--end={{ interval_end(dag_run) }}"),
+            *("--unit", topic.unit, "--timezone", settings().ingest.timezone),
         ]
 
         ingest = PodiumPodOperator(
@@ -83,7 +76,7 @@ for name, topic in settings().ingest.topics.items():
             arguments=[
                 *("python", "-m", "include.jobs.ingest", "interval", "--topic", topic.topic),
                 *(*interval, "--value-format", topic.value_format),
-                *("--run-id", "{{ run_id }}"),
+                "--run-id={{ run_id }}",
                 *("--allowed-lateness", str(topic.allowed_lateness_s)),
                 *("--max-bad-fraction", str(topic.max_bad_fraction)),
                 *("--processes", str(topic.processes)),

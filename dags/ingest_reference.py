@@ -28,7 +28,6 @@ There is nothing to backfill: the shop publishes the present state only. Earlier
 with DAG(
     "ingest_reference",
     schedule=settings().ingest.reference_schedule,
-    start_date=dt.datetime(2017, 1, 1, tzinfo=dt.UTC),
     catchup=False,
     max_active_runs=1,
     default_args=default_args(dt.timedelta(minutes=30)),

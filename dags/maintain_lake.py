@@ -3,6 +3,7 @@
 import datetime as dt
 
 from airflow.sdk import DAG
+from podium import params
 from podium.dag_defaults import Tag, default_args
 from podium.operators.spark import PodiumSparkOperator
 from podium.platform import settings
@@ -47,11 +48,10 @@ upkeep = settings().upkeep
 with DAG(
     "maintain_lake",
     schedule=upkeep.schedule,
-    start_date=dt.datetime(2017, 1, 1, tzinfo=dt.UTC),
     catchup=False,
     max_active_runs=1,
     default_args=default_args(dt.timedelta(hours=4)),
-    params={"tables": ""},
+    params={"tables": params.tables("namespace.table,…; none: all of them")},
     tags=[Tag.UPKEEP],
     doc_md=DOC,
 ):

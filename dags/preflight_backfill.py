@@ -3,6 +3,7 @@
 import datetime as dt
 
 from airflow.sdk import DAG, Param
+from podium import params
 from podium.dag_defaults import Tag, default_args
 from podium.operators.pod import PodiumPodOperator
 from podium.platform import settings
@@ -27,9 +28,9 @@ The task's log has the table, its result the same as JSON. Then start the backfi
     airflow backfill create --dag-id ingest_transactions --from-date 2017-01-01T05:00:00Z \\
       --to-date 2017-12-01T05:00:00Z --max-active-runs 3 --reprocess-behavior completed
 
-Progress: the Backfills page of the DAG; the log of each run's `announce` says how many are still to come. Stop it there
-too (Cancel): what is done stays done. Its runs start nothing one by one. The last one to succeed sends one event that
-sums all up (`intervals`, `rows`, `latest`), which is the result of its `announce` too; what follows runs once.
+Progress: the Backfills page of the DAG. Stop it there too (Cancel): what is done stays done. Its runs start nothing one by
+one. When the last has ended, one event sums all up (`intervals`, `rows`, `latest`, `failed`; see Assets, `sales.transactions`),
+and what follows runs once.
 
 ### Backfill
 None: it is what comes before one.
@@ -47,9 +48,9 @@ with DAG(
     max_active_runs=1,
     default_args=default_args(dt.timedelta(hours=1)),
     params={
-        "topic": Param("transactions", type="string", enum=list(settings().ingest.topics)),
-        "from": Param(type="string", format="date-time", description="--from-date of the backfill"),
-        "to": Param(type="string", format="date-time", description="--to-date of the backfill, included"),
+        "topic": params.choice("of the settings", "transactions", settings().ingest.topics),
+        "from": params.moment("--from-date of the backfill"),
+        "to": params.moment("--to-date of the backfill, included"),
         "reprocess": Param(True, type="boolean", description="whether closed intervals are run again"),
     },
     user_defined_macros=MACROS,
@@ -61,13 +62,13 @@ with DAG(
         image="ingest",
         arguments=[
             *("python", "-m", "include.jobs.ingest", "preflight"),
-            *("--topic", "{{ ingest_topic(params.topic).topic }}"),
-            *("--contract", "{{ ingest_topic(params.topic).contract }}"),
-            *("--table", "{{ ingest_topic(params.topic).table }}"),
-            *("--unit", "{{ ingest_topic(params.topic).unit }}", "--timezone", settings().ingest.timezone),
-            *("--allowed-lateness", "{{ ingest_topic(params.topic).allowed_lateness_s }}"),
-            *("--boundaries", "{{ boundaries(params.topic, params['from'], params['to']) }}"),
-            *("--reprocess", "{{ params.reprocess | lower }}"),
+            "--topic={{ ingest_topic(params.topic).topic }}",
+            "--contract={{ ingest_topic(params.topic).contract }}",
+            "--table={{ ingest_topic(params.topic).table }}",
+            *("--unit={{ ingest_topic(params.topic).unit }}", "--timezone", settings().ingest.timezone),
+            "--allowed-lateness={{ ingest_topic(params.topic).allowed_lateness_s }}",
+            "--boundaries={{ boundaries(params.topic, params['from'], params['to']) }}",
+            "--reprocess={{ params.reprocess | lower }}",
         ],
         cpu="1",
         memory="1Gi",

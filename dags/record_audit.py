@@ -16,10 +16,10 @@ hash of the one before it; `verify` goes along the whole chain and fails when a 
 
 ### When
 On `accounting.schedule`; by hand at any time. Nothing is lost while it does not run. To verify at any time: `make audit`
-on a laptop, `python -m include.jobs.upkeep verify` in a pod of the image.
+on a laptop, elsewhere `airflow dags trigger run_job --conf '{"job": "upkeep", "arguments": ["verify"]}'`.
 
 Whoever may write the table could make a whole new chain. Note the head that `record` returns where others cannot write
-(it is in Airflow's database already), and hold the trail to it: `verify --head <number>:<hash>`.
+(it is in Airflow's database already), and hold the trail to it: `make audit ARGS="--head NUMBER:HASH"`.
 
 ### Backfill
 There is nothing to backfill: a run takes all records that lie there.
@@ -36,7 +36,6 @@ A task whose log says that its try is not in the audit trail has the record in t
 with DAG(
     "record_audit",
     schedule=settings().accounting.schedule,
-    start_date=dt.datetime(2017, 1, 1, tzinfo=dt.UTC),
     catchup=False,
     max_active_runs=1,
     default_args=default_args(dt.timedelta(minutes=30)),
@@ -49,7 +48,7 @@ with DAG(
         task_id="verify",
         image="upkeep",
         # The head of this very run: what others append meanwhile comes after it.
-        arguments=[*command, "verify", "--head", "{{ ti.xcom_pull(task_ids='record')['head'] }}"],
+        arguments=[*command, "verify", "--head={{ ti.xcom_pull(task_ids='record')['head'] }}"],
     )
 
     record >> verify

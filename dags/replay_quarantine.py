@@ -2,7 +2,8 @@
 
 import datetime as dt
 
-from airflow.sdk import DAG, Param
+from airflow.sdk import DAG
+from podium import params
 from podium.dag_defaults import Tag, default_args
 from podium.operators.pod import PodiumPodOperator
 from podium.operators.validate import ValidateIntervalOperator
@@ -37,7 +38,7 @@ None: one run for each interval that has something to put back.
 | task | means | do |
 | --- | --- | --- |
 | `replay` | the interval is not closed, or is staged and waits to be judged; or the file of mended records cannot be read | read the reason in the task's last lines; mend it; clear the task. `unknown` in its result lists mended records that are not in quarantine (any more) |
-| `validate` | the interval as a whole looks wrong with what was put back, and stays as it was | see "Data Docs" on the task's page; correct the file and run `python -m include.jobs.ingest discard --contract … --table … --start … --end …` in a pod of the image, then trigger again; or correct the suite and clear the task |
+| `validate` | the interval as a whole looks wrong with what was put back, and stays as it was | see "Data Docs" on the task's page; correct the file, give the attempt up (of its interval: `make job ARGS="ingest discard --contract transactions.v1 --table sales.transactions --start 2017-03-01T05:00:00Z --end 2017-04-01T04:00:00Z"`; on a cluster see `run_job`), then trigger again; or correct the suite and clear the task |
 """
 
 with DAG(
@@ -47,25 +48,19 @@ with DAG(
     max_active_runs=1,
     default_args=default_args(dt.timedelta(hours=2)),
     params={
-        "topic": Param(
-            "transactions", type="string", enum=list(settings().ingest.topics), description="of the settings"
-        ),
-        "start": Param(type="string", format="date-time", description="start of the interval"),
-        "end": Param(type="string", format="date-time", description="end of the interval"),
-        "mended": Param("", type="string", pattern="^(s3://.+/.+)?$", description="s3://bucket/key of mended records"),
+        "topic": params.choice("of the settings", "transactions", settings().ingest.topics),
+        "start": params.moment("start of the interval"),
+        "end": params.moment("end of the interval"),
+        "mended": params.address("s3://bucket/key of mended records"),
     },
     user_defined_macros=MACROS,
     tags=[Tag.INGEST],
     doc_md=DOC,
 ):
     interval = [
-        *(
-            "--contract",
-            "{{ ingest_topic(params.topic).contract }}",
-            "--table",
-            "{{ ingest_topic(params.topic).table }}",
-        ),
-        *("--start", "{{ params.start }}", "--end", "{{ params.end }}"),
+        "--contract={{ ingest_topic(params.topic).contract }}",
+        "--table={{ ingest_topic(params.topic).table }}",
+        *("--start={{ params.start }}", "--end={{ params.end }}"),
     ]
 
     replay = PodiumPodOperator(
@@ -73,8 +68,8 @@ with DAG(
         image="ingest",
         arguments=[
             *("python", "-m", "include.jobs.ingest", "replay", *interval),
-            *("--run-id", "{{ run_id }}", "--mended", "{{ params.mended }}"),
-            *("--value-format", "{{ ingest_topic(params.topic).value_format }}"),
+            *("--run-id={{ run_id }}", "--mended={{ params.mended }}"),
+            "--value-format={{ ingest_topic(params.topic).value_format }}",
         ],
         cpu="1",
         memory="1Gi",

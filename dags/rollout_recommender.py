@@ -19,7 +19,8 @@ the candidate, or takes it back, by itself; the alias `champion` moves with it. 
 `<service>-rollout`, so a restart goes on. The event of the new champion says which published features it serves from.
 
 ### When
-Whenever a candidate was registered, and on `rollout.schedule`. By hand at any time.
+Whenever a candidate was registered, and on `rollout.schedule`. By hand at any time. Events that come while the DAG is
+paused start one run when it is switched on again.
 
 ### Backfill
     airflow backfill create --dag-id rollout_recommender --from-date 2026-01-01 --to-date 2026-01-31

@@ -17,7 +17,7 @@ snapshots it read, seed and image to MLflow and registers the model with the ali
 
 ### When
 Whenever features were built, and on `recommender.schedule`; after a drift event too where `drift.retrain` is on. By
-hand at any time.
+hand at any time. Events that come while the DAG is paused start one run when it is switched on again.
 
 ### Backfill
     airflow backfill create --dag-id train_recommender --from-date 2026-01-01 --to-date 2026-01-31
@@ -57,7 +57,7 @@ with DAG(
             *("--experiment", recommender.experiment),
             *("--model-name", recommender.model_name),
             # The run, not the attempt: a retry goes on from the checkpoints of the attempt before it.
-            *("--result", "s3://lake/results/train/{{ run_id | slug }}.json"),
+            "--result=s3://lake/results/train/{{ run_id | slug }}.json",
         ],
         workers=recommender.workers,
         node_pool=recommender.node_pool,

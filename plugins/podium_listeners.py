@@ -3,11 +3,17 @@
 from airflow.plugins_manager import AirflowPlugin
 from podium.listeners.abandoned_work import AbandonedWorkListener
 from podium.listeners.audit import AuditListener
+from podium.listeners.backfills import BackfillListener
 from podium.listeners.gpu_hours import GpuHoursListener
 
 
 class PodiumListeners(AirflowPlugin):
-    """The audit trail, the GPU-hours ledger, and the end of abandoned work."""
+    """The audit trail, the GPU-hours ledger, the events of backfills, the end of abandoned work."""
 
     name = "podium_listeners"
-    listeners = [AuditListener(), GpuHoursListener(), AbandonedWorkListener()]  # noqa: RUF012 - as the base class has it
+    listeners = [  # noqa: RUF012 - as the base class has it
+        AuditListener(),
+        GpuHoursListener(),
+        BackfillListener(),
+        AbandonedWorkListener(),
+    ]

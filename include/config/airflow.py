@@ -19,6 +19,9 @@ class Airflow(Section):
         ge=1,
         description="a pod that is done by then is waited for on the spot: to defer costs a second process",
     )
+    backfill_check_s: float = Field(
+        default=2, gt=0, description="how often backfills that have ended are looked for, to be announced"
+    )
     lake_connection_id: str = Field(default="podium_lake", description="AWS connection to the lake's bucket")
     pseudonyms_connection_id: str = Field(
         default="podium_pseudonyms",

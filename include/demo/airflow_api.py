@@ -184,12 +184,15 @@ class AirflowApi:
 
     def log_tail(self, task: TaskInstance, lines: int = 30) -> list[str]:
         """The last lines of a task's log; empty when there is none yet."""
-        path = f"/dags/{task.dag_id}/dagRuns/{task.run_id}/taskInstances/{task.task_id}/logs/{max(task.try_number, 1)}"
         try:
-            content = self._call("GET", path, params={"full_content": "true"})["content"]
+            return self.log(task)[-lines:]
         except AirflowApiError as error:
             return [f"(no log: {error})"]
-        return list(_log_lines(content))[-lines:]
+
+    def log(self, task: TaskInstance) -> list[str]:
+        """The lines of a task's log, of its latest try; empty when there is none yet."""
+        path = f"/dags/{task.dag_id}/dagRuns/{task.run_id}/taskInstances/{task.task_id}/logs/{max(task.try_number, 1)}"
+        return list(_log_lines(self._call("GET", path, params={"full_content": "true"})["content"]))
 
 
 def _log_lines(content: Any) -> Iterator[str]:

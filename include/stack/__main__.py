@@ -1,4 +1,4 @@
-"""The launcher: `python -m include.stack up|down|status|setup|demo|airflow|audit|test|soak|lint|…`, for `make`."""
+"""The launcher: `python -m include.stack up|down|status|setup|demo|airflow|audit|job|test|soak|lint|…`, for `make`."""
 
 import argparse
 import os
@@ -16,7 +16,7 @@ from include.stack import down, lint, locks, status, testing, up
 from include.stack.credentials import load
 from include.stack.errors import StackError
 from include.stack.jars import Jars
-from include.stack.job import run_job
+from include.stack.job import run_in_pod, run_job
 from include.stack.paths import CHECKOUT, Paths
 from include.stack.ports import HOST
 from include.stack.service import Platform
@@ -138,6 +138,10 @@ def _audit(arguments: argparse.Namespace, _: Console) -> int:
     return run_job(_platform(), "upkeep", ["-m", "include.jobs.upkeep", "verify", *head])
 
 
+def _job(arguments: argparse.Namespace, console: Console) -> int:
+    return run_in_pod(_platform(), arguments.arguments, console)
+
+
 def _bench(arguments: argparse.Namespace, console: Console) -> int:
     platform = _platform()
     up.build(platform, [*platform.environments.platform(), platform.environments.benchmarks], console)
@@ -214,6 +218,8 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("arguments", nargs=argparse.REMAINDER, help="names of some of them, see --help")
     command = commands.add_parser("airflow", help="Airflow's own command line, on this platform")
     command.add_argument("arguments", nargs=argparse.REMAINDER, help="as `airflow` has them")
+    job = commands.add_parser("job", help="a command of a job, in a pod of its image: ingest discard ..., see --help")
+    job.add_argument("arguments", nargs=argparse.REMAINDER, help="job, command, options; `ingest --help` lists them")
     audit = commands.add_parser("audit", help="verify the audit trail's chain of hashes")
     audit.add_argument("--head", help="<number>:<hash> that was noted before: hold the trail to it")
     commands.add_parser("lint", help="style, types, import rules, fresh locks")
@@ -226,7 +232,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 # What comes after these belongs to another program.
-FORWARDING = frozenset({"airflow", "test", "soak"})
+FORWARDING = frozenset({"airflow", "job", "test", "soak"})
 Command = Callable[[argparse.Namespace, Console], int]
 COMMANDS: dict[str, Command] = {
     "up": _up,
@@ -236,6 +242,7 @@ COMMANDS: dict[str, Command] = {
     "demo": _demo,
     "airflow": _airflow,
     "audit": _audit,
+    "job": _job,
     "bench": _bench,
     "lint": _lint,
     "test": _test,

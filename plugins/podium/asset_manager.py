@@ -1,11 +1,17 @@
-"""How events of assets queue for the runs they start: none is left behind."""
+"""How events of assets queue for the runs they start: none is left behind, none is lost while a DAG is paused."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from airflow.assets import manager
-from airflow.models.asset import AssetDagRunQueue
+from airflow.models.asset import (
+    AssetDagRunQueue,
+    DagScheduleAssetAliasReference,
+    DagScheduleAssetNameReference,
+    DagScheduleAssetUriReference,
+)
 
 if TYPE_CHECKING:
+    from airflow.models.asset import AssetEvent
     from airflow.models.dag import DagModel
     from sqlalchemy.orm import Session
 
@@ -21,7 +27,19 @@ class AssetManager(manager.AssetManager):
     its transaction, and then makes an entry of its own.
 
     To be dropped with an Airflow whose queue refers to the events themselves (apache/airflow#70972).
+
+    And events queue for DAGs that are paused, which Airflow leaves out (apache/airflow#49857): a DAG that is switched
+    on again starts one run about all that came meanwhile.
     """
+
+    @classmethod
+    def _queue_dagruns(
+        cls, *, asset_id: int, dags_to_queue: "set[DagModel]", event: "AssetEvent", session: "Session", **further: Any
+    ) -> None:
+        paused = _paused(asset_id, event.id, session)
+        super()._queue_dagruns(
+            asset_id=asset_id, dags_to_queue=dags_to_queue | paused, event=event, session=session, **further
+        )
 
     @classmethod
     def _queue_dagruns_nonpartitioned_postgres(
@@ -40,6 +58,25 @@ class AssetManager(manager.AssetManager):
         # In one order, so that two that queue the same DAGs do not wait for each other.
         dag_ids = sorted(dag.dag_id for dag in dags_to_queue)
         session.execute(statement, [{"target_dag_id": dag_id} for dag_id in dag_ids])
+
+
+def _paused(asset_id: int, event_id: int, session: "Session") -> "set[DagModel]":
+    """The paused DAGs that an event starts: by its asset, the asset's name or address, or an alias it came by."""
+    from airflow.models.asset import AssetModel, asset_alias_asset_event_association_table
+    from airflow.models.dag import DagModel
+    from sqlalchemy import or_, select
+
+    named = select(AssetModel.name).where(AssetModel.id == asset_id)
+    addressed = select(AssetModel.uri).where(AssetModel.id == asset_id)
+    came_by = asset_alias_asset_event_association_table.c
+    aliases = select(came_by.alias_id).where(came_by.event_id == event_id)
+    starts = or_(
+        DagModel.schedule_asset_references.any(asset_id=asset_id),
+        DagModel.schedule_asset_name_references.any(DagScheduleAssetNameReference.name.in_(named)),
+        DagModel.schedule_asset_uri_references.any(DagScheduleAssetUriReference.uri.in_(addressed)),
+        DagModel.schedule_asset_alias_references.any(DagScheduleAssetAliasReference.alias_id.in_(aliases)),
+    )
+    return set(session.scalars(select(DagModel).where(DagModel.is_paused, ~DagModel.is_stale, starts)))
 
 
 # Events of triggers go by the class of this name, whatever is configured: `airflow.models.trigger` takes it from there.

@@ -132,15 +132,15 @@ def boundaries(name: str, first: str, last: str) -> str:
     :raises RangeError: they are no times with an offset, no interval starts between them, or too many do.
     """
     from airflow.timetables.base import DataInterval, TimeRestriction
-    from airflow.timetables.interval import CronDataIntervalTimetable
-    from pendulum import instance, timezone
+    from pendulum import instance
+
+    from podium.timetables import intervals
 
     try:
         earliest, latest = (instance(dt.datetime.fromisoformat(moment)) for moment in (first, last))
     except ValueError as error:
         raise RangeError.not_times(first, last) from error
-    topic = ingest_topic(name)
-    timetable = CronDataIntervalTimetable(topic.schedule, timezone=timezone(settings().ingest.timezone))
+    timetable = intervals(ingest_topic(name))
     restriction = TimeRestriction(earliest=earliest, latest=latest, catchup=True)
     found: list[dt.datetime] = []
     interval: DataInterval | None = None

@@ -1,9 +1,12 @@
 """When a DAG runs: at the end of an interval, when a batch is announced, or after another one by its assets."""
 
+import datetime as dt
 from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
 
-from airflow.sdk import Asset, AssetOrTimeSchedule, AssetWatcher, CronDataIntervalTimetable, CronTriggerTimetable
+from airflow.sdk import Asset, AssetOrTimeSchedule, AssetWatcher, CronTriggerTimetable
 
+from podium.interval_timetable import IntervalTimetable
 from podium.platform import settings
 
 if TYPE_CHECKING:
@@ -12,12 +15,20 @@ if TYPE_CHECKING:
     from include.config.pipeline import IngestTopic
 
 
+def intervals(topic: "IngestTopic") -> IntervalTimetable:
+    """The intervals of a topic; `start_date` and `end_date` are days where the shops are."""
+    zone = settings().ingest.timezone
+    first = _midnight(topic.start_date, zone)
+    last = None if topic.end_date is None else _midnight(topic.end_date, zone)
+    return IntervalTimetable(topic.schedule, zone, first, last)
+
+
 def each_interval(topic: "IngestTopic") -> Any:
-    """The `schedule` of a topic's ingest: its cron expression, and where it says so the announcements of its batches.
+    """The `schedule` of a topic's ingest: its intervals, and where it says so the announcements of its batches.
 
     A run that an announcement starts is about the interval that is announced (`podium.templates.interval_start`).
     """
-    timetable = CronDataIntervalTimetable(topic.schedule, timezone=settings().ingest.timezone)
+    timetable = intervals(topic)
     if topic.batches is None:
         return timetable
     # Here, since the provider imports Kafka's client, which only these DAGs need.
@@ -32,15 +43,16 @@ def each_interval(topic: "IngestTopic") -> Any:
         group="kafka",
         watchers=[AssetWatcher(name=topic.batches, trigger=trigger)],
     )
-    return AssetOrTimeSchedule(timetable=timetable, assets=batch)
+    # Its type asks for those of the SDK; it takes those that plugins register, too.
+    return AssetOrTimeSchedule(timetable=timetable, assets=batch)  # type: ignore[arg-type]
 
 
 def after(assets: "BaseAsset", cron: str | None) -> Any:
     """A DAG's `schedule`.
 
     With a cron expression the DAG also runs at its ticks and can be backfilled: Airflow backfills only what has a
-    rhythm of its own. Such a DAG has no `start_date`: with one, Airflow would make up for the last tick at once when
-    the DAG is switched on.
+    rhythm of its own. No DAG has a `start_date`: with one, Airflow would make up for the last tick at once when the DAG
+    is switched on, and a run triggered before it would succeed without a task.
 
     :param assets: an asset, or several joined with `|` or `&`.
     :param cron: in the time zone of the shops, or None.
@@ -49,3 +61,7 @@ def after(assets: "BaseAsset", cron: str | None) -> Any:
         return assets
     timetable = CronTriggerTimetable(cron, timezone=settings().ingest.timezone)
     return AssetOrTimeSchedule(timetable=timetable, assets=assets)
+
+
+def _midnight(day: dt.date, zone: str) -> dt.datetime:
+    return dt.datetime.combine(day, dt.time(), ZoneInfo(zone))

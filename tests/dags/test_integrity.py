@@ -25,6 +25,7 @@ EXPECTED = PIPELINES | {
     "preflight_backfill",
     "record_audit",
     "replay_quarantine",
+    "run_job",
 }
 PARSE_S = 0.5
 HEAVY = {"mlflow", "pandas", "pyarrow", "boto3", "tensorflow", "pyspark", "great_expectations", "confluent_kafka"}
@@ -87,6 +88,28 @@ def test_no_dag_catches_up_by_itself(dag: Any) -> None:
     assert dag.catchup is False
 
 
+def test_no_date_of_a_dag_lets_a_triggered_run_succeed_without_a_task(dag: Any) -> None:
+    """Airflow makes no task for a run before the first or after the last date of a DAG or task: it succeeds."""
+    for each in (dag, *dag.tasks):
+        assert (each.start_date, each.end_date) == (None, None)
+
+
+@pytest.mark.parametrize("dag_id", sorted(INGESTS))
+@pytest.mark.parametrize("year", [2015, 2017, 2018, 2030])
+def test_an_ingest_runs_no_interval_beyond_those_of_its_topic(bag: Any, dag_id: str, year: int) -> None:
+    from airflow.serialization.serialized_objects import DagSerialization
+    from pendulum import datetime
+
+    timetable = DagSerialization.from_dict(DagSerialization.to_dict(bag.dags[dag_id])).timetable
+    if year < 2017:
+        with pytest.raises(ValueError, match="No interval is over by"):
+            timetable.infer_manual_data_interval(run_after=datetime(year, 6, 15))
+        return
+    interval = timetable.infer_manual_data_interval(run_after=datetime(year, 6, 15))
+    end = {2017: {"inventory": "2017-06-14T04:00:00Z"}.get(dag_id.removeprefix("ingest_"), "2017-06-01T04:00:00Z")}
+    assert interval.end.isoformat().replace("+00:00", "Z") == end.get(year, "2018-01-01T05:00:00Z")
+
+
 @pytest.mark.parametrize("dag_id", sorted(PIPELINES))
 def test_pipelines_can_be_backfilled(bag: Any, dag_id: str) -> None:
     """Airflow refuses a backfill of a DAG without a rhythm, and makes a run for each tick of one that has it."""
@@ -124,11 +147,6 @@ def test_assets_link_the_dags_into_one_pipeline(bag: Any) -> None:
 def test_training_takes_as_many_slots_of_the_gpu_pool_as_it_has_gpus(bag: Any) -> None:
     task = bag.dags["train_recommender"].get_task("train")
     assert (task.pool, task.pool_slots) == ("gpu-a100", 2)
-
-
-def test_announcements_are_judged_one_at_a_time(bag: Any) -> None:
-    for dag_id in INGESTS:
-        assert bag.dags[dag_id].get_task("announce").max_active_tis_per_dag == 1
 
 
 def test_parse_time_of_each_file_once_the_providers_are_imported(record_property: Any) -> None:

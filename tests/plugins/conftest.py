@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -14,6 +15,9 @@ from podium.platform import settings  # noqa: E402
 
 from include.config import load_settings  # noqa: E402
 from tests.plugins.cluster import TOKEN, Platform, free_port, running_platform  # noqa: E402
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
 
 # What the gateway of these tests asks for; their registries ask for nothing.
 for connection, password in (("PODIUM_METRICS", TOKEN), ("PODIUM_MLFLOW", "any")):
@@ -49,6 +53,22 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
             settings.cache_clear()
             yield running
             settings.cache_clear()
+
+
+@pytest.fixture
+def tables() -> Iterator["Session"]:
+    """Airflow's own tables, empty."""
+    from airflow.models import import_all_models
+    from airflow.models.base import Base
+    from sqlalchemy import create_engine
+    from sqlalchemy.orm import Session
+
+    import_all_models()
+    engine = create_engine("sqlite://")
+    Base.metadata.create_all(engine)
+    with Session(engine) as session:
+        yield session
+    engine.dispose()
 
 
 @pytest.fixture

@@ -1,5 +1,4 @@
 import datetime as dt
-import itertools
 import json
 from types import SimpleNamespace
 from typing import Any
@@ -7,213 +6,91 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from airflow.sdk.exceptions import AirflowSkipException
+from podium.announcements import KEPT, Announcement, together, told
 from podium.assets import SALES, partitions_of
-from podium.lineage import Reported
-from podium.operators.announce import (
-    STATE_KEY,
-    AnnounceIntervalOperator,
-    Others,
-    Verdict,
-    judge,
-    partition_keys,
-    sort_others,
-)
+from podium.operators.announce import AnnounceIntervalOperator, partition_keys
 
-from tests.plugins.harness import call_with
-
-TASK = "announce"
-
-
-def states(**runs: str | None) -> dict[str, dict[str, str | None]]:
-    return {f"backfill__{name}": {TASK: state} for name, state in runs.items()}
-
-
-@pytest.mark.parametrize(
-    ("others", "verdict"),
-    [
-        ({}, Verdict.EMIT),
-        ({"jan": "success", "feb": "skipped"}, Verdict.EMIT),
-        ({"jan": "success", "feb": None}, Verdict.WAIT),
-        ({"jan": "queued"}, Verdict.WAIT),
-        ({"jan": "running"}, Verdict.WAIT),
-        ({"jan": "up_for_retry"}, Verdict.WAIT),
-        ({"jan": "upstream_failed"}, Verdict.HOLD),
-        ({"jan": "failed", "feb": "scheduled"}, Verdict.WAIT),
-        ({"jan": "removed"}, Verdict.EMIT),
-    ],
-)
-def test_the_last_run_of_a_backfill_speaks_for_all(others: dict[str, str | None], verdict: Verdict) -> None:
-    assert judge(sort_others(states(**others), TASK, "backfill__me")) is verdict
-
-
-def test_runs_that_are_no_backfill_do_not_count() -> None:
-    found = sort_others({"scheduled__1": {TASK: None}, "manual__2": {TASK: "failed"}}, TASK, "backfill__me")
-    assert found == Others(active=[], failed=[])
-
-
-def test_a_run_does_not_wait_for_itself() -> None:
-    assert sort_others({"backfill__me": {TASK: "running"}}, TASK, "backfill__me") == Others([], [])
-
-
-@pytest.mark.parametrize("order", list(itertools.permutations("abcd")))
-def test_one_at_a_time_exactly_one_of_them_emits_whatever_the_order(order: tuple[str, ...]) -> None:
-    board: dict[str, dict[str, str | None]] = states(a=None, b=None, c=None, d=None)
-    verdicts = []
-    for name in order:
-        verdict = judge(sort_others(board, TASK, f"backfill__{name}"))
-        verdicts.append(verdict)
-        board[f"backfill__{name}"][TASK] = "success" if verdict is Verdict.EMIT else "skipped"
-    assert verdicts == [Verdict.WAIT] * 3 + [Verdict.EMIT]
-
-
-def test_a_failed_run_holds_the_event_back_until_it_is_cleared() -> None:
-    board: dict[str, dict[str, str | None]] = states(a="skipped", b="upstream_failed", c=None)
-    assert judge(sort_others(board, TASK, "backfill__c")) is Verdict.HOLD
-    board["backfill__c"][TASK], board["backfill__b"][TASK] = "skipped", None
-    assert judge(sort_others(board, TASK, "backfill__b")) is Verdict.EMIT
-
-
-class Store:
-    """The state store of one asset; keeps what JSON keeps."""
-
-    def __init__(self) -> None:
-        self.text = "null"
-
-    def get(self, key: str) -> Any:
-        assert key == STATE_KEY
-        return json.loads(self.text)
-
-    def set(self, key: str, value: Any) -> None:
-        assert key == STATE_KEY
-        self.text = json.dumps(value)
-
+from tests.plugins.harness import Ti, call_with
 
 TABLE = {"kind": "table", "name": "sales.transactions", "snapshot_id": "42", "rows": 10}
 RESULTS: dict[str, dict[str, Any]] = {
-    "ingest": {},
+    "ingest": {"accepted": 10},
     "validate": {"datasets": {"inputs": [{**TABLE, "snapshot_id": "41"}], "outputs": [TABLE]}},
 }
+START, END = "2017-01-01T00:00:00+00:00", "2017-01-29T00:00:00+00:00"
 
 
-class Board:
-    """The runs of one DAG, as the server would show them."""
+class Announced:
+    """The announcing task, in a run of a type."""
 
-    def __init__(self, months: int, run_type: str = "backfill", grain: Any = None) -> None:
-        self.store, self.grain = Store(), grain
+    def __init__(self, run_type: str, grain: Any = None) -> None:
         self.partitions: list[str] = []
-        prefix = "backfill__" if run_type == "backfill" else "scheduled__"
-        self.runs = [f"{prefix}{month:02d}" for month in range(1, months + 1)]
-        self.states: dict[str, dict[str, str | None]] = {run: {TASK: None} for run in self.runs}
-        self.alive = set(self.runs)
-        self.run_type = run_type
-        self.reported = Reported()
-
-    def announce(self, run: str) -> dict[str, Any] | None:
-        """Run the task in one run; returns the event's extra, None when there is no event."""
-        month = int(run[-2:])
-        start = dt.datetime(2017, month, 1, tzinfo=dt.UTC)
-        dag_run = SimpleNamespace(
-            dag_id="ingest",
-            run_id=run,
-            run_type=self.run_type,
-            data_interval_start=start,
-            data_interval_end=start + dt.timedelta(days=28),
-        )
-        ti = SimpleNamespace(
-            dag_id="ingest",
-            run_id=run,
-            task_id=TASK,
-            xcom_pull=lambda task_ids: RESULTS[task_ids] | {"accepted": 10 * month},
-            get_task_states=lambda dag_id, task_ids: self.states,
-            get_dr_count=lambda dag_id, run_ids, states: len(self.alive & set(run_ids)),
-        )
+        self.ti = Ti("announce")
+        self.extra: Any = None
+        self.skipped = ""
         accessor = SimpleNamespace(extra=None)
-        partitioned = SimpleNamespace(add_partitions=self.partitions.extend)
         context: Any = {
-            "ti": ti,
-            "dag_run": dag_run,
-            "asset_state_store": {SALES: self.store},
-            "outlet_events": {SALES: accessor, partitions_of(SALES.name): partitioned},
+            "ti": SimpleNamespace(xcom_pull=lambda task_ids: RESULTS[task_ids], xcom_push=self.ti.xcom_push),
+            "dag_run": SimpleNamespace(
+                dag_id="ingest",
+                run_id="scheduled__1",
+                run_type=run_type,
+                data_interval_start=dt.datetime.fromisoformat(START),
+                data_interval_end=dt.datetime.fromisoformat(END),
+            ),
+            "outlet_events": {
+                SALES: accessor,
+                partitions_of(SALES.name): SimpleNamespace(add_partitions=self.partitions.extend),
+            },
         }
         operator = AnnounceIntervalOperator(
-            task_id=TASK, asset=SALES, counted_by="ingest", published_by="validate", partitions=self.grain
+            task_id="announce", asset=SALES, counted_by="ingest", published_by="validate", partitions=grain
         )
         try:
             call_with(operator, context)
-        except AirflowSkipException:
-            self.states[run][TASK] = "skipped"
-            return None
-        self.states[run][TASK] = "success"
-        self.reported = operator.reported
-        extra: dict[str, Any] = accessor.extra
-        return extra
+        except AirflowSkipException as skipped:
+            self.skipped = str(skipped)
+        self.extra, self.reported = accessor.extra, operator.reported
 
 
 def test_a_scheduled_run_announces_its_own_interval() -> None:
-    extra = Board(1, "scheduled").announce("scheduled__01")
-    start, end = "2017-01-01T00:00:00+00:00", "2017-01-29T00:00:00+00:00"
-    assert extra == {
-        "intervals": {start: [end, 10]},
-        "latest": {"start": start, "end": end},
+    assert Announced("scheduled").extra == {
+        "intervals": {START: [END, 10]},
+        "latest": {"start": START, "end": END},
         "rows": 10,
         "backfill": False,
     }
 
 
-def test_what_is_announced_is_the_table_as_it_was_published() -> None:
-    board = Board(1, "scheduled")
-    board.announce("scheduled__01")
-    assert (board.reported.inputs, board.reported.outputs) == ([TABLE], [])
+@pytest.mark.parametrize("run_type", ["scheduled", "backfill"])
+def test_what_is_announced_is_the_table_as_it_was_published(run_type: str) -> None:
+    reported = Announced(run_type).reported
+    assert (reported.inputs, reported.outputs) == ([TABLE], [])
 
 
-def test_the_end_of_a_backfill_sums_it_up_once() -> None:
-    board = Board(12)
-    events = [board.announce(run) for run in reversed(board.runs)]
-    assert events[:-1] == [None] * 11
-    assert events[-1] is not None
-    assert len(events[-1]["intervals"]) == 12
-    assert events[-1]["rows"] == sum(10 * month for month in range(1, 13))
-    assert events[-1]["latest"]["start"] == "2017-12-01T00:00:00+00:00"
-    assert events[-1]["backfill"] is True
+def test_a_run_of_a_backfill_keeps_what_it_has_to_announce_whatever_its_name_is() -> None:
+    run = Announced("backfill", grain="day")
+    assert (run.extra, run.partitions) == (None, [])
+    assert "announced with those of the other runs of its backfill" in run.skipped
+    kept = Announcement.from_json(json.loads(json.dumps(run.ti.xcom[KEPT])))
+    assert (kept.asset.name, kept.asset.uri, kept.intervals) == (SALES.name, SALES.uri, {START: [END, 10]})
+    assert kept.partitioned is not None
+    assert kept.partitioned.uri == partitions_of(SALES.name).uri
+    assert len(kept.keys) == 27, "UTC midnights lie within the shop's days"
 
 
-def test_the_next_backfill_announces_only_its_own() -> None:
-    board = Board(4)
-    later = {run: board.states.pop(run) for run in board.runs[2:]}
-    for run in board.runs[:2]:
-        board.announce(run)
-    board.states |= later
-    assert board.announce(board.runs[2]) is None
-    extra = board.announce(board.runs[3])
-    assert extra is not None
-    assert sorted(extra["intervals"]) == ["2017-03-01T00:00:00+00:00", "2017-04-01T00:00:00+00:00"]
+def test_of_an_interval_that_was_published_twice_the_latest_counts() -> None:
+    first = Announcement(SALES, {START: [END, 10]}, None, ["a"])
+    second = Announcement(SALES, {START: [END, 7], END: ["2017-02-01T00:00:00+00:00", 1]}, None, ["b", "a"])
+    (found,) = together([first, second])
+    assert (found.intervals[START], found.keys) == ([END, 7], ["a", "b"])
+    assert told(found.intervals, backfill=True, failed={})["rows"] == 8
 
 
-def test_an_attempt_that_died_after_writing_says_the_same_again() -> None:
-    board = Board(3)
-    for run in board.runs[:2]:
-        board.announce(run)
-    assert board.announce(board.runs[2]) == board.announce(board.runs[2])
-
-
-def test_nobody_waits_for_the_runs_of_a_cancelled_backfill() -> None:
-    board = Board(3)
-    board.announce(board.runs[0])
-    board.alive -= {board.runs[2]}
-    extra = board.announce(board.runs[1])
-    assert extra is not None
-    assert len(extra["intervals"]) == 2
-
-
-def test_after_the_failed_month_is_mended_all_are_announced() -> None:
-    board = Board(3)
-    board.states[board.runs[1]][TASK] = "upstream_failed"
-    assert board.announce(board.runs[0]) is None
-    assert board.announce(board.runs[2]) is None
-    board.states[board.runs[1]][TASK] = None
-    extra = board.announce(board.runs[1])
-    assert extra is not None
-    assert len(extra["intervals"]) == 3
+def test_assets_are_told_of_apart() -> None:
+    other = partitions_of("other")
+    found = together([Announcement(SALES, {START: [END, 1]}), Announcement(other, {START: [END, 2]})])
+    assert [(each.asset.name, each.intervals[START][1]) for each in found] == [(SALES.name, 1), (other.name, 2)]
 
 
 SHOP = ZoneInfo("America/New_York")
@@ -238,14 +115,5 @@ def test_partitions_are_whole_days_or_hours_of_the_shop(start: str, end: str, gr
     assert partition_keys({start: [end, 0]}, grain, SHOP) == [f"2017-{key}:00:00" for key in keys]
 
 
-def test_the_event_of_a_backfill_names_the_partitions_of_all_its_runs() -> None:
-    board = Board(2, grain="day")
-    assert board.announce(board.runs[0]) is None
-    assert board.partitions == []
-    board.announce(board.runs[1])
-    assert len(board.partitions) == len(set(board.partitions)) == 2 * 27, "UTC midnights lie within the shop's days"
-    assert board.partitions[0] == "2017-01-01T00:00:00"
-
-
 def test_a_topic_whose_partitions_nobody_wants_has_one_outlet() -> None:
-    assert AnnounceIntervalOperator(task_id=TASK, asset=SALES, counted_by="ingest").outlets == [SALES]
+    assert AnnounceIntervalOperator(task_id="announce", asset=SALES, counted_by="ingest").outlets == [SALES]

@@ -5,7 +5,7 @@ from typing import Any
 from unittest import mock
 
 import pytest
-from airflow.sdk import CronDataIntervalTimetable
+from podium.interval_timetable import IntervalTimetable
 from podium.operators.announce import own_intervals
 from podium.platform import settings
 from podium.templates import interval_end, interval_start
@@ -92,8 +92,8 @@ def test_each_of_several_intervals_is_announced_with_its_own_rows() -> None:
 
 def test_a_topic_with_batches_is_scheduled_by_cron_and_by_announcement() -> None:
     topic = settings().ingest.transactions
-    assert isinstance(each_interval(topic), CronDataIntervalTimetable)
+    assert isinstance(each_interval(topic), IntervalTimetable)
     schedule = each_interval(topic.model_copy(update={"batches": "shop.batches"}))
     (watcher,) = schedule.asset_condition.watchers
     assert (watcher.trigger.topics, watcher.trigger.dlq_topic) == (["shop.batches"], "shop.batches.dlq")
-    assert schedule.timetable.expression == topic.schedule
+    assert schedule.timetable.summary == topic.schedule

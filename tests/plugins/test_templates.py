@@ -2,6 +2,7 @@ import datetime as dt
 from types import SimpleNamespace
 
 import pytest
+from podium import templates
 from podium.templates import NoIntervalError, RangeError, boundaries, interval_end, interval_start, slug
 
 
@@ -44,10 +45,14 @@ def test_the_boundaries_of_a_backfill_are_those_of_the_runs_that_airflow_would_m
     ("name", "first", "last", "text"),
     [
         ("transactions", "2017-01-02T00:00:00Z", "2017-01-20T00:00:00Z", "No interval of ingest_transactions starts"),
-        ("inventory", "2000-01-01T05:00:00Z", "2017-01-01T05:00:00Z", "More than 4000 intervals of ingest_inventory"),
+        ("inventory", "2000-01-01T05:00:00Z", "2016-12-31T05:00:00Z", "No interval of ingest_inventory starts"),
+        ("inventory", "2017-01-01T05:00:00Z", "2017-12-31T05:00:00Z", "More than 100 intervals of ingest_inventory"),
         ("inventory", "yesterday", "2017-01-01T05:00:00Z", "are not both times like 2017-01-01T05:00:00Z"),
     ],
 )
-def test_a_range_without_intervals_is_refused(name: str, first: str, last: str, text: str) -> None:
+def test_a_range_without_intervals_or_with_too_many_is_refused(
+    name: str, first: str, last: str, text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(templates, "MOST_BOUNDARIES", 100)
     with pytest.raises(RangeError, match=text):
         boundaries(name, first, last)

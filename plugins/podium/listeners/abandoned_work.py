@@ -1,58 +1,37 @@
 """Lets every triggerer look for abandoned work: it is what ends the work of killed deferred tasks anyway."""
 
-import logging
-import os
-import sys
-import threading
 from collections.abc import Iterable
-from typing import Any
-
-from airflow.listeners import hookimpl
+from typing import TYPE_CHECKING
 
 from podium.abandoned import Owner, Standing, sweep
+from podium.listeners.beside_triggerer import BesideTriggerer
 from podium.platform import settings
 
-log = logging.getLogger(__name__)
+if TYPE_CHECKING:
+    from podium.hooks.custom_resource import CustomResourceHook
 
 
-class AbandonedWorkListener:
-    """Starts a thread with the triggerer, and ends it with it."""
+class AbandonedWorkListener(BesideTriggerer):
+    """Deletes abandoned work."""
+
+    name = "abandoned-work"
 
     def __init__(self) -> None:
-        self._stop = threading.Event()
-        self._thread: threading.Thread | None = None
-        self._process: int | None = None
+        super().__init__()
+        self._hook: CustomResourceHook | None = None
 
-    @hookimpl
-    def on_starting(self, component: Any) -> None:
-        """Begin, if this process is a triggerer; its component does not know yet what it is."""
-        if sys.argv[1:2] == ["triggerer"] and self._process is None:
-            self._process = os.getpid()
-            # The triggerer is about to fork the process of its triggers, which a thread must not see: it would inherit
-            # the locks that the thread holds, and wait for them for ever.
-            os.register_at_fork(after_in_parent=self._begin)
+    def every_s(self) -> float:
+        """As the settings say."""
+        return settings().faults.abandoned_work_check_s
 
-    @hookimpl
-    def before_stopping(self, component: Any) -> None:
-        """End."""
-        self._stop.set()
+    def look(self) -> None:
+        """Delete what is found."""
+        if self._hook is None:
+            from podium.hooks.custom_resource import CustomResourceHook
 
-    def _begin(self) -> None:
-        if self._thread is None and self._process == os.getpid():
-            self._thread = threading.Thread(target=self._work, name="abandoned-work", daemon=True)
-            self._thread.start()
-
-    def _work(self) -> None:
-        from podium.hooks.custom_resource import CustomResourceHook
-
-        kubernetes = settings().kubernetes
-        hook = CustomResourceHook(kubernetes.namespace, conn_id=kubernetes.connection_id)
-        while not self._stop.wait(settings().faults.abandoned_work_check_s):
-            try:
-                sweep(hook, standings)
-            except Exception as error:
-                # The next round looks again.
-                log.warning("Cannot look for abandoned work: %r", error)
+            kubernetes = settings().kubernetes
+            self._hook = CustomResourceHook(kubernetes.namespace, conn_id=kubernetes.connection_id)
+        sweep(self._hook, standings)
 
 
 def standings(owners: Iterable[Owner]) -> dict[Owner, Standing]:

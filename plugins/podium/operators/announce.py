@@ -1,19 +1,14 @@
-"""Announces ingested intervals: each for itself, those of a backfill together.
-
-A backfill of twelve months must start what follows once, not twelve times. Its runs write what they have done
-into the state store of the asset; the last one to finish emits one event for all.
-"""
+"""Announces ingested intervals: each for itself; those of a backfill are left for the end of it."""
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final, Literal
 from zoneinfo import ZoneInfo
 
 from airflow.sdk import Asset, BaseOperator
 from airflow.sdk.exceptions import AirflowSkipException
 
+from podium.announcements import KEPT, Announcement, Intervals, told
 from podium.assets import partitions_of
 from podium.lineage import Reported, ReportsDatasets
 from podium.platform import settings
@@ -22,65 +17,8 @@ from podium.templates import intervals_of
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-# Airflow names the runs of a backfill so; the API for tasks does not tell the type of another run.
-BACKFILL_PREFIX: Final = "backfill__"
-STATE_KEY: Final = "podium.announced"
-ENDED_BADLY: Final = frozenset({"failed", "upstream_failed"})
-ENDED: Final = ENDED_BADLY | {"success", "skipped", "removed"}
-
 # What Airflow's partition mappers and timetables read and write by default.
 PARTITION_KEY: Final = "%Y-%m-%dT%H:%M:%S"
-
-# Start -> [end, rows]; a list, since the state store keeps JSON.
-Intervals = dict[str, Any]
-
-
-class Verdict(StrEnum):
-    """What a run of a backfill does about the event."""
-
-    EMIT = "emit"
-    WAIT = "wait"
-    HOLD = "hold"
-
-
-@dataclass(frozen=True)
-class Others:
-    """The other runs of the same DAG.
-
-    :param active: run ids of a backfill that have yet to announce.
-    :param failed: run ids of a backfill that ended badly.
-    """
-
-    active: Sequence[str]
-    failed: Sequence[str]
-
-
-def judge(others: Others) -> Verdict:
-    """Whether this run is the one to speak for the backfill.
-
-    Sound only while no two runs judge at the same time: the task must have `max_active_tis_per_dag=1`.
-    """
-    if others.active:
-        return Verdict.WAIT
-    return Verdict.HOLD if others.failed else Verdict.EMIT
-
-
-def sort_others(states: Mapping[str, Mapping[str, str | None]], task_id: str, own_run_id: str) -> Others:
-    """Sort the runs of the DAG by the state of the announcing task.
-
-    :param states: run id -> task id -> state, as `get_task_states` returns it.
-    :param task_id: the announcing task.
-    :param own_run_id: the run that asks.
-    """
-    found = {
-        run_id: tasks.get(task_id)
-        for run_id, tasks in states.items()
-        if run_id != own_run_id and run_id.startswith(BACKFILL_PREFIX)
-    }
-    return Others(
-        active=sorted(run_id for run_id, state in found.items() if state not in ENDED),
-        failed=sorted(run_id for run_id, state in found.items() if state in ENDED_BADLY),
-    )
 
 
 def own_intervals(intervals: Sequence[tuple[str, str]], result: Mapping[str, Any]) -> Intervals:
@@ -126,14 +64,13 @@ def _next(begin: dt.datetime, grain: Literal["day", "hour"]) -> dt.datetime:
 
 
 class AnnounceIntervalOperator(ReportsDatasets, BaseOperator):
-    """Emits the event of an asset for one interval, or for all intervals of a backfill at its end.
+    """Emits the event of an asset for an interval, or has it told with the others of its backfill.
 
-    A run of a backfill that is not the last one is skipped: a skipped task emits nothing. When a run of the
-    backfill has failed there is no event until it has been cleared and has succeeded, so that nothing is built on
-    a year with a hole.
+    In a run of a backfill the task is skipped, since a skipped task emits nothing. What it would have announced is kept
+    as its XCom `podium.announcement`, until the triggerer makes one event of all of them (`podium.backfills`).
 
     The event's extra: `intervals` (start -> [end, rows], ISO 8601), `latest` (start and end of the latest of them),
-    `rows` and `backfill`.
+    `rows` and `backfill`; that of a backfill also `failed`.
 
     :param asset: what is announced.
     :param counted_by: the task whose result holds `accepted`, the rows of the interval.
@@ -152,15 +89,14 @@ class AnnounceIntervalOperator(ReportsDatasets, BaseOperator):
         **kwargs: Any,
     ) -> None:
         self.partitioned = partitions_of(asset.name) if partitions else None
-        outlets = [asset, self.partitioned] if self.partitioned else [asset]
-        super().__init__(outlets=outlets, max_active_tis_per_dag=1, **kwargs)
+        super().__init__(outlets=[asset, self.partitioned] if self.partitioned else [asset], **kwargs)
         self.asset = asset
         self.counted_by = counted_by
         self.published_by = published_by
         self.partitions = partitions
 
     def execute(self, context: "Context") -> dict[str, Any]:
-        """Emit, or leave it to a later run of the backfill."""
+        """Emit, or leave it for the end of the backfill."""
         ti, dag_run = context["ti"], context["dag_run"]
         result = ti.xcom_pull(task_ids=self.counted_by) or {}
         if self.published_by is not None:
@@ -168,60 +104,16 @@ class AnnounceIntervalOperator(ReportsDatasets, BaseOperator):
             # One that was published before is only looked at again.
             self.report(judged.outputs or judged.inputs)
         own = own_intervals(intervals_of(dag_run), result)
-        if dag_run.run_type != "backfill":
-            return self._emit(context, own, backfill=False)
-        return self._execute_in_backfill(context, own)
-
-    def _execute_in_backfill(self, context: "Context", own: Intervals) -> dict[str, Any]:
-        ti, run_id = context["ti"], context["dag_run"].run_id
-        store = context["asset_state_store"][self.asset]
-        state: Any = store.get(STATE_KEY) or {"pending": {}, "last": {"run_id": None, "intervals": {}}}
-        pending: Intervals = state["pending"] | own
-        if state["last"]["run_id"] == run_id:
-            # This run had announced, and died before Airflow recorded it, or was cleared: say it again.
-            pending = state["last"]["intervals"] | pending
-        others = self._others(context)
-        verdict = judge(others)
-        if verdict is Verdict.EMIT:
-            store.set(STATE_KEY, {"pending": {}, "last": {"run_id": run_id, "intervals": pending}})
-            return self._emit(context, pending, backfill=True)
-        store.set(STATE_KEY, state | {"pending": pending})
-        if verdict is Verdict.WAIT:
-            reason = f"{len(others.active)} more run(s) of the backfill to come: the last one announces"
-            self.log.info(reason)
-            raise AirflowSkipException(reason)
-        reason = (
-            f"{len(others.failed)} run(s) of a backfill have failed: {', '.join(others.failed)}. "
-            f"Clear them; the last to succeed announces all. To announce without them, mark {ti.task_id!r} of each "
-            f"as success, then clear {ti.task_id!r} of this run."
-        )
-        self.log.warning(reason)
-        raise AirflowSkipException(reason)
-
-    def _others(self, context: "Context") -> Others:
-        ti = context["ti"]
-        states = ti.get_task_states(dag_id=ti.dag_id, task_ids=[self.task_id])
-        others = sort_others(states, self.task_id, ti.run_id)
-        if others.active:
-            # The tasks of a cancelled backfill have no state either; only their runs say that they will not come.
-            alive = [
-                run_id
-                for run_id in others.active
-                if ti.get_dr_count(dag_id=ti.dag_id, run_ids=[run_id], states=["queued", "running"])
-            ]
-            others = Others(active=alive, failed=others.failed)
-        return others
-
-    def _emit(self, context: "Context", intervals: Intervals, *, backfill: bool) -> dict[str, Any]:
-        latest = max(intervals, key=dt.datetime.fromisoformat)
-        extra: dict[str, Any] = {
-            "intervals": dict(sorted(intervals.items())),
-            "latest": {"start": latest, "end": intervals[latest][0]},
-            "rows": sum(rows for _, rows in intervals.values()),
-            "backfill": backfill,
-        }
+        zone = ZoneInfo(settings().ingest.timezone)
+        keys = partition_keys(own, self.partitions, zone) if self.partitions else []
+        if dag_run.run_type == "backfill":
+            kept = Announcement(self.asset, own, self.partitioned, keys)
+            ti.xcom_push(key=KEPT, value=kept.to_json())
+            raise AirflowSkipException(
+                "Its interval is announced with those of the other runs of its backfill, when the last has ended"
+            )
+        extra = told(own, backfill=False)
         context["outlet_events"][self.asset].extra = extra
-        if self.partitioned and self.partitions:
-            keys = partition_keys(intervals, self.partitions, ZoneInfo(settings().ingest.timezone))
+        if self.partitioned:
             context["outlet_events"][self.partitioned].add_partitions(keys)
         return extra
