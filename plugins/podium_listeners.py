@@ -5,15 +5,17 @@ from podium.listeners.abandoned_work import AbandonedWorkListener
 from podium.listeners.audit import AuditListener
 from podium.listeners.backfills import BackfillListener
 from podium.listeners.gpu_hours import GpuHoursListener
+from podium.listeners.slow import SlowTaskListener
 
 
 class PodiumListeners(AirflowPlugin):
-    """The audit trail, the GPU-hours ledger, the events of backfills, the end of abandoned work."""
+    """The audit trail, the GPU-hours ledger, the events of backfills, slow tasks, the end of abandoned work."""
 
     name = "podium_listeners"
     listeners = [  # noqa: RUF012 - as the base class has it
         AuditListener(),
         GpuHoursListener(),
         BackfillListener(),
+        SlowTaskListener(),
         AbandonedWorkListener(),
     ]

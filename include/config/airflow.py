@@ -96,16 +96,30 @@ class Lineage(Section):
 
 
 class Notifications(Section):
-    """Who is told of a failed task: connections of Airflow, each a channel. None of them, nobody."""
+    """Who is told of a failed or slow task: connections of Airflow, each a channel. None of them, nobody.
+
+    A try of a task is slow when it takes longer than `slow_after_s`, and `slow_factor` times what 19 of 20 of its last
+    successes have taken.
+    """
 
     slack_webhook_connection_id: str | None = None
     pagerduty_events_connection_id: str | None = None
     alertmanager_connection_id: str | None = Field(default=None, description="an HTTP connection")
+    slow_after_s: float = Field(default=300, gt=0, description="no task is slow before; tasks so short may vary")
+    slow_factor: float = Field(default=3, gt=1, description="how many times as long as usual is slow")
+    slow_after_successes: int = Field(
+        default=5, ge=1, description="what is usual is not known before: first runs are never slow"
+    )
+    slow_check_s: float = Field(default=30, gt=0, description="how often slow tasks are looked for")
 
     @property
     def any(self) -> bool:
         """Whether somebody is told."""
-        return any(self.model_dump().values())
+        channels = (
+            *(self.slack_webhook_connection_id, self.pagerduty_events_connection_id),
+            self.alertmanager_connection_id,
+        )
+        return any(channels)
 
 
 class Links(Section):

@@ -75,6 +75,15 @@ class Settings(BaseSettings):
         return self
 
     @model_validator(mode="after")
+    def _somebody_is_told(self) -> Self:
+        if self.env == "prod" and not self.notifications.any:
+            raise ValueError(
+                "notifications: nobody is told of failures. Name a channel: slack_webhook_connection_id, "
+                "pagerduty_events_connection_id or alertmanager_connection_id, a connection of Airflow"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _schemas(self) -> Self:
         for name, topic in self.ingest.topics.items():
             if topic.value_format != "json" and self.schema_registry.url is None:

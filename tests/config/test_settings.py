@@ -135,6 +135,14 @@ def test_all_mistakes_are_reported_at_once(directory: Path) -> None:
         load_settings("local", directory)
 
 
+def test_production_tells_somebody_of_failures(directory: Path) -> None:
+    assert load_settings("prod").notifications.any
+    path = directory / "prod.yaml"
+    path.write_text(path.read_text().replace("alertmanager_connection_id: podium_alertmanager", "slow_after_s: 60"))
+    with pytest.raises(ConfigError, match=r"prod\.yaml.*(?s:.)*nobody is told of failures"):
+        load_settings("prod", directory)
+
+
 def test_an_unknown_environment_lists_the_known_ones() -> None:
     with pytest.raises(ConfigError, match="local, dev, staging, prod"):
         load_settings("production")

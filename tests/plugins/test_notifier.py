@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from podium.dag_defaults import default_args
 from podium.errors import WorkFailedError
-from podium.notifiers.failure import FailureNotifier, shortened
+from podium.notifiers.failure import FailureNotifier, Slowness, send_to_all, shortened
 from podium.platform import settings
 
 REASON = "train failed.\nPod podium/fit: container base ended with exit code 3.\n  7 of 10 <broken>\nClear the task."
@@ -107,6 +107,15 @@ def test_every_channel_is_told_reason_runbook_and_log(channels: Server) -> None:
     assert alert["annotations"]["runbook_url"].endswith("/dags/train_recommender")
 
 
+def test_a_slow_task_is_an_alarm_of_its_own(channels: Server) -> None:
+    told = Slowness("train_recommender", "r1", "train", -1, 2, "It has been at work for 1 h 2 min", "runbook", "log")
+    send_to_all(told, logging.getLogger(__name__))
+    assert channels.posts["/v2/enqueue"]["payload"]["summary"] == "train_recommender.train is slow (run r1, try 2)"
+    assert channels.posts["/v2/enqueue"]["dedup_key"] == "podium/train_recommender/r1/train/-1/slow"
+    (alert,) = channels.posts["/api/v2/alerts"]
+    assert alert["labels"]["alertname"] == "TaskSlow"
+
+
 def test_a_channel_out_of_reach_is_logged_and_keeps_nothing_from_the_others(
     channels: Server, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, capsys: Any
 ) -> None:
@@ -115,7 +124,7 @@ def test_a_channel_out_of_reach_is_logged_and_keeps_nothing_from_the_others(
     with caplog.at_level(logging.ERROR):
         FailureNotifier().notify(failed())
     lines = (caplog.text + capsys.readouterr().out).splitlines()
-    (said,) = {line for line in lines if "slack was not told of the failure" in line}
+    (said,) = {line for line in lines if "slack was not told: " in line}
     assert "Check the connection 'slack_webhook'" in said
     assert "secret-token" not in said
     assert {"/v2/enqueue", "/api/v2/alerts"} <= channels.posts.keys()

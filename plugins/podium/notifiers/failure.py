@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from airflow.sdk import BaseNotifier
 from airflow.sdk._shared.secrets_masker import redact
@@ -57,11 +57,14 @@ class Failure:
             log=ti.log_url,
         )
 
+    alert: ClassVar[str] = "TaskFailed"
+    happened: ClassVar[str] = "failed"
+
     @property
     def title(self) -> str:
         """One line."""
         index = f"[{self.map_index}]" if self.map_index >= 0 else ""
-        return f"{self.dag_id}.{self.task_id}{index} failed (run {self.run_id}, try {self.try_number})"
+        return f"{self.dag_id}.{self.task_id}{index} {self.happened} (run {self.run_id}, try {self.try_number})"
 
     @property
     def cause(self) -> str:
@@ -74,6 +77,19 @@ class Failure:
         return f"podium/{self.dag_id}/{self.run_id}/{self.task_id}/{self.map_index}"
 
 
+@dataclass(frozen=True)
+class Slowness(Failure):
+    """A task that takes much longer than it usually does; it may yet succeed, or fail and be told of as such."""
+
+    alert: ClassVar[str] = "TaskSlow"
+    happened: ClassVar[str] = "is slow"
+
+    @property
+    def key(self) -> str:
+        """Identifies the task of the run, apart from its failure."""
+        return f"{super().key}/slow"
+
+
 class FailureNotifier(BaseNotifier):
     """Sends a failure to every channel of `notifications` in the settings: Slack, PagerDuty, Alertmanager.
 
@@ -84,25 +100,31 @@ class FailureNotifier(BaseNotifier):
 
     def notify(self, context: "Context") -> None:
         """Send it."""
-        failure, channels = Failure.of(context), settings().notifications
-        sends: list[tuple[str | None, Callable[[Failure, str], None]]] = [
-            (channels.slack_webhook_connection_id, _slack),
-            (channels.pagerduty_events_connection_id, _pagerduty),
-            (channels.alertmanager_connection_id, _alertmanager),
-        ]
-        for connection_id, send in sends:
-            if connection_id is None:
-                continue
-            try:
-                send(failure, connection_id)
-            except Exception as error:
-                # Somebody else may still be reached; and the task has failed for a reason of its own.
-                self.log.error(
-                    "%s was not told of the failure (%s). Check the connection %r.",
-                    send.__name__.strip("_"),
-                    type(error).__name__,
-                    connection_id,
-                )
+        send_to_all(Failure.of(context), self.log)
+
+
+def send_to_all(failure: Failure, log: Any) -> None:
+    """Tell every channel; one that cannot be reached is logged."""
+    channels = settings().notifications
+    sends: list[tuple[str | None, Callable[[Failure, str], None]]] = [
+        (channels.slack_webhook_connection_id, _slack),
+        (channels.pagerduty_events_connection_id, _pagerduty),
+        (channels.alertmanager_connection_id, _alertmanager),
+    ]
+    for connection_id, send in sends:
+        if connection_id is None:
+            continue
+        try:
+            send(failure, connection_id)
+        except Exception as error:
+            # Somebody else may still be reached; and the task has failed for a reason of its own.
+            log.error(
+                "%s was not told: %s (%s). Check the connection %r.",
+                send.__name__.strip("_"),
+                failure.title,
+                type(error).__name__,
+                connection_id,
+            )
 
 
 def _hidden(text: str) -> str:
@@ -143,7 +165,7 @@ def _pagerduty(failure: Failure, connection_id: str) -> None:
 def _alertmanager(failure: Failure, connection_id: str) -> None:
     from airflow.providers.http.hooks.http import HttpHook
 
-    labels = {"alertname": "TaskFailed", "severity": SEVERITY, "dag_id": failure.dag_id, "task_id": failure.task_id}
+    labels = {"alertname": failure.alert, "severity": SEVERITY, "dag_id": failure.dag_id, "task_id": failure.task_id}
     alert: dict[str, Any] = {
         "labels": labels | {"run_id": failure.run_id, "map_index": str(failure.map_index)},
         "annotations": {
