@@ -53,7 +53,7 @@ class Shop:
 
     def interactions(self, cutoff: dt.date, month_after: dt.date) -> Interactions:
         """The rows of `features.interactions` at a cutoff, with labels."""
-        before, after = self.between(dt.date(2000, 1, 1), cutoff), self.between(cutoff, month_after)
+        before, after = self.between(dt.date.min, cutoff), self.between(cutoff, month_after)
         age = (np.datetime64(cutoff) - before.day).astype(int)
         bought = set(zip(after.household.tolist(), after.product.tolist(), strict=True))
         pairs = sorted(set(zip(before.household.tolist(), before.product.tolist(), strict=True)))
