@@ -2,7 +2,7 @@
 
 import datetime as dt
 
-from airflow.sdk import DAG
+from airflow.sdk import DAG, Param
 from podium.assets import events_of
 from podium.dag_defaults import Tag, default_args
 from podium.operators.announce import AnnounceIntervalOperator
@@ -45,12 +45,32 @@ badly, one event says what was published (`intervals`, `rows`, `latest`; `failed
 once. A run that failed is announced by itself when it was cleared and has succeeded. Cancelled: what is done is announced
 once nothing of it runs any longer. Paused: nothing is announced before it went on to its end.
 
+### Which offsets
+A boundary of an interval lies where the fewest records are on the wrong side of it, each partition for itself: control
+records, a record from a clock that runs ahead or a transaction of old records moves nothing. The odd record is taken
+with its neighbours. A message time before 1970 or after 2099 is none: such a record goes to quarantine
+(`impossible_time`), and comes back only with a mend of `replay_quarantine`. One more than `max_ahead_s`
+({topic.max_ahead_s} s) ahead of now moves no boundary. An interval closes `allowed_lateness_s`
+({topic.allowed_lateness_s} s) after its end, or before, once every partition has moved past its end by ten records.
+
 ### When a task fails
 | task | means | do |
 | --- | --- | --- |
-| `ingest` | Kafka, the schema registry, the lake or the catalog is out of reach; or too many records break the contract, or a schema by which they are written does; or retention has dropped part of the interval | read the reason in the task's last lines; mend it; clear the task. Nothing is visible before `validate` |
+| `ingest` | Kafka, the schema registry, the lake or the catalog is out of reach; or too many records break the contract, or a schema by which they are written does; or one of those below | read the reason in the task's last lines; mend it; clear the task. Nothing is visible before `validate` |
+| `ingest`: `IntervalOpenError` | late records may still come | nothing: it is tried again; a shorter `allowed_lateness_s` closes sooner |
+| `ingest`: `OpenTransactionError` | a transaction is open in a partition, and holds back records that may belong to the interval | wait for it; if its producer is gone for good, abort it: the message has the command of `kafka-transactions.sh`. Then clear the task |
+| `ingest`: `RetentionError` | retention has dropped part of the interval | restore the topic, or take what is left: the param `found_less: take` |
+| `ingest`: `TopicChangedError` | the topic was moved, restored, cut or made anew: its offsets are no longer those of what is closed | give the topic back; or go on with this table from the topic as it is: `make job ARGS="ingest adopt-topic --topic {topic.topic} --contract {topic.contract} --table {topic.table} --from 2017-04-01T04:00:00Z"` (on a cluster: see `run_job`), from the end of the last closed interval |
+| `ingest`: `FoundLessError` | a second run finds fewer records than the interval holds: compaction or deletion took them | nothing was changed. Restore the topic; or give the records up with the param `found_less: take`, which the ledger and the result count as `given_up` |
+| `ingest`: `TooManyBadRecordsError` | more than `max_bad_fraction` ({topic.max_bad_fraction}) of the records break the contract | have the producer mended; if they are to go to quarantine, the param `max_bad_fraction: 1` |
 | `validate` | the interval as a whole looks wrong, and is not published: the failed expectations are listed, "Data Docs" on the task's page leads to the page about it (addresses of all: `data_docs` of the result) | look at `SELECT * FROM {topic.table} VERSION AS OF 'staging'`; if the source is at fault, have it corrected and clear `ingest`; if the expectation is, correct the suite in the contract and clear `validate`. To give the interval up, with its own start and end: `make job ARGS="ingest discard --contract {topic.contract} --table {topic.table} --start 2017-03-01T05:00:00Z --end 2017-04-01T04:00:00Z"` (on a cluster: see `run_job`) |
+| `validate`: `event_time` | more than `max_stray_fraction` ({topic.max_stray_fraction}) of the rows, and more than ten, have a message time outside the interval: an outage made records late, or a clock is wrong | if they are sound, the param `max_stray_fraction: 1` |
 | `announce` | Airflow's API was out of reach | clear the task. Skipped is no failure: the interval is announced with its backfill |
+
+A param is for one choice that somebody makes by name, of one run or of the runs of one backfill:
+
+    airflow backfill create --dag-id {dag_id} --from-date … --to-date … --reprocess-behavior completed \\
+      --dag-run-conf '{{"max_stray_fraction": 1}}'
 """
 
 for name, topic in settings().ingest.topics.items():
@@ -62,6 +82,16 @@ for name, topic in settings().ingest.topics.items():
         default_args=default_args(dt.timedelta(hours=2)),
         user_defined_macros=MACROS,
         tags=[Tag.INGEST],
+        params={
+            "found_less": Param(
+                "stop",
+                type="string",
+                enum=["stop", "take"],
+                description="where records are gone that an interval had, or should have had: stop, or take what is there",
+            ),
+            "max_bad_fraction": Param(topic.max_bad_fraction, type="number", minimum=0, maximum=1),
+            "max_stray_fraction": Param(topic.max_stray_fraction, type="number", minimum=0, maximum=1),
+        },
         doc_md=DOC.format(name=name, dag_id=f"ingest_{name}", topic=topic),
     ):
         interval = [
@@ -78,13 +108,16 @@ for name, topic in settings().ingest.topics.items():
                 *(*interval, "--value-format", topic.value_format),
                 "--run-id={{ run_id }}",
                 *("--allowed-lateness", str(topic.allowed_lateness_s)),
-                *("--max-bad-fraction", str(topic.max_bad_fraction)),
+                *("--max-ahead", str(topic.max_ahead_s), "--found-less={{ params.found_less }}"),
+                "--max-bad-fraction={{ params.max_bad_fraction }}",
                 *("--processes", str(topic.processes)),
             ],
             cpu=str(topic.processes),
             memory=f"{512 * (1 + topic.processes)}Mi",
         )
-        validate = ValidateIntervalOperator(task_id="validate", interval=interval)
+        validate = ValidateIntervalOperator(
+            task_id="validate", interval=[*interval, "--max-stray-fraction={{ params.max_stray_fraction }}"]
+        )
         announce = AnnounceIntervalOperator(
             task_id="announce",
             asset=events_of(topic.table),

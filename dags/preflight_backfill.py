@@ -67,6 +67,7 @@ with DAG(
             "--table={{ ingest_topic(params.topic).table }}",
             *("--unit={{ ingest_topic(params.topic).unit }}", "--timezone", settings().ingest.timezone),
             "--allowed-lateness={{ ingest_topic(params.topic).allowed_lateness_s }}",
+            "--max-ahead={{ ingest_topic(params.topic).max_ahead_s }}",
             "--boundaries={{ boundaries(params.topic, params['from'], params['to']) }}",
             "--reprocess={{ params.reprocess | lower }}",
         ],

@@ -40,6 +40,17 @@ class IngestTopic(Section):
     max_active_runs: int = Field(ge=1)
     allowed_lateness_s: int = Field(ge=0)
     max_bad_fraction: float = Fraction
+    max_stray_fraction: float = Field(
+        default=0.05,
+        ge=0,
+        le=1,
+        description="of an interval's rows may have a message time outside it (ten rows always may): more refuse it",
+    )
+    max_ahead_s: int = Field(
+        default=3600,
+        ge=0,
+        description="a record stamped further ahead of now moves no boundary: message.timestamp.after.max.ms",
+    )
     processes: int = Field(
         default=2, ge=1, le=16, description="that share an interval of many records; its pod asks for a CPU for each"
     )

@@ -36,6 +36,7 @@ SOME_FAILED, NO_TESTS = 1, 5  # exit codes of pytest
 # What `make soak` runs; its own arguments come after these and win.
 SOAK = (
     *("tests/plugins/live/test_kill_matrix.py", "tests/chaos", "tests/jobs/features/test_year.py"),
+    *("tests/jobs/ingest/test_histories.py", "--histories=2000"),
     *("--soak", "--repetitions=10", "--chaos-runs=50", "--all-households"),
 )
 PASSED = (0, NO_TESTS)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from include.jobs.lake.command_line import Parser
 from include.jobs.lake.connections import Connections, kafka_bootstrap_servers, kafka_security, schema_registry
 from include.jobs.lake.errors import run_main
-from include.jobs.lake.ledger import Interval
+from include.jobs.lake.ledger import Interval, parse_moment
 from include.jobs.lake.result import write_result
 
 if TYPE_CHECKING:
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 _BEGUN = time.monotonic()
 _CENTURY_S = 3_155_760_000.0
 _GC_THRESHOLD = (50_000, 20, 100)
+#: A look at thousands of intervals reads less of each than their ingest does.
+_OUTLOOK_VOTES = 200
 
 
 def main() -> None:
@@ -49,6 +51,13 @@ def main() -> None:
         default="json",
         help="of the messages' values: plain JSON, or JSON or Avro behind the id of a schema of the registry",
     )
+    strays = Parser(add_help=False)
+    strays.add_argument(
+        "--max-stray-fraction",
+        type=_within(1.0),
+        default=0.05,
+        help="more rows (and more than ten) with a message time outside their interval refuse it",
+    )
     interval = commands.add_parser("interval", parents=[bounds, unit, by, values], help="read an interval and stage it")
     interval.add_argument("--topic", required=True)
     interval.add_argument(
@@ -56,6 +65,18 @@ def main() -> None:
         type=_within(_CENTURY_S),
         default=0.0,
         help="seconds past the end after which it closes in any case",
+    )
+    interval.add_argument(
+        "--max-ahead",
+        type=_within(_CENTURY_S),
+        default=3600.0,
+        help="seconds; a record that is stamped further ahead of now moves no boundary",
+    )
+    interval.add_argument(
+        "--found-less",
+        choices=("stop", "take"),
+        default="stop",
+        help="where records are gone that the interval had, or should have had: stop, or take what is there now",
     )
     interval.add_argument(
         "--max-bad-fraction", type=_within(1.0), default=0.05, help="more broken records than this stop the run"
@@ -72,11 +93,20 @@ def main() -> None:
         "--boundaries", required=True, help="starts of the intervals and the end of the last, ISO 8601, with commas"
     )
     preflight.add_argument("--allowed-lateness", type=_within(_CENTURY_S), default=0.0)
+    preflight.add_argument("--max-ahead", type=_within(_CENTURY_S), default=3600.0)
     preflight.add_argument("--reprocess", choices=("true", "false"), default="true", help="run closed ones again")
+    adopt = commands.add_parser(
+        "adopt-topic", parents=[by], help="go on with a table from a topic that was moved, restored, cut or made anew"
+    )
+    for option in ("topic", "table", "contract"):
+        adopt.add_argument(f"--{option}", required=True)
+    adopt.add_argument(
+        "--from", required=True, dest="begin", help="from this moment on, ISO 8601 with offset; no interval is past it"
+    )
     commands.add_parser("reference", help="write products and households")
     commands.add_parser(
         "validate",
-        parents=[bounds, unit],
+        parents=[bounds, unit, strays],
         help="judge a staged interval, and publish it when it is sound; `success` tells",
     )
     commands.add_parser("discard", parents=[bounds], help="give up a staged interval")
@@ -99,6 +129,7 @@ def main() -> None:
         "discard": _discard,
         "replay": _replay,
         "preflight": _preflight,
+        "adopt-topic": _adopt,
         "reference": _reference,
         "schema": _schema,
         "compare": _compare,
@@ -135,12 +166,20 @@ def _interval(arguments: argparse.Namespace) -> None:
     place = (kafka_bootstrap_servers(), arguments.topic, kafka_security(), _registry(arguments))
     # Arrow's own allocator gives back the memory of each batch and takes it anew, at a tenth of all the CPU time.
     pa.set_memory_pool(pa.system_memory_pool())
-    with Helpers(place, arguments.processes) as helpers, Topic(*place) as topic:
+    max_ahead = dt.timedelta(seconds=arguments.max_ahead)
+    with Helpers(place, arguments.processes) as helpers, Topic(*place, max_ahead=max_ahead) as topic:
         catalog = open_catalog()
         tables = bring_up(catalog, contract, arguments.table)
 
         def one(interval: Interval) -> dict[str, Any]:
-            request = Request(interval, arguments.run_id, lateness, arguments.max_bad_fraction, tables)
+            request = Request(
+                interval,
+                arguments.run_id,
+                lateness,
+                arguments.max_bad_fraction,
+                tables,
+                take_what_is_there=arguments.found_less == "take",
+            )
             return ingest(catalog, topic, contract, request, helpers)
 
         result = ingest_each(intervals, one)
@@ -160,7 +199,9 @@ def _preflight(arguments: argparse.Namespace) -> None:
         intervals = [day for interval in intervals for day in days_of(interval, arguments.timezone)]
     contract, tables = _contract(arguments)
     lateness, reprocess = dt.timedelta(seconds=arguments.allowed_lateness), arguments.reprocess == "true"
-    with Topic(kafka_bootstrap_servers(), arguments.topic, kafka_security()) as topic:
+    max_ahead = dt.timedelta(seconds=arguments.max_ahead)
+    place = (kafka_bootstrap_servers(), arguments.topic, kafka_security())
+    with Topic(*place, max_ahead=max_ahead, confirm=_OUTLOOK_VOTES) as topic:
         result = preflight(open_catalog(), topic, contract, tables.events, intervals, lateness, reprocess=reprocess)
     print(summary(result), file=sys.stderr)
     write_result(result | {"process_seconds": round(time.monotonic() - _BEGUN, 3)})
@@ -195,6 +236,17 @@ def _registry(arguments: argparse.Namespace) -> "Registry | None":
     return Registry(schema_registry(), arguments.value_format.removeprefix("registry_").upper())
 
 
+def _adopt(arguments: argparse.Namespace) -> None:
+    from include.jobs.ingest.adopt import adopt_topic
+    from include.jobs.ingest.topic import Topic
+    from include.jobs.lake.catalog import open_catalog
+
+    _, tables = _contract(arguments)
+    begin = parse_moment(arguments.begin, "from")
+    with Topic(kafka_bootstrap_servers(), arguments.topic, kafka_security()) as topic:
+        write_result(adopt_topic(open_catalog(), topic, tables.events.identifier, begin, arguments.run_id))
+
+
 def _reference(_: argparse.Namespace) -> None:
     from include.jobs.ingest.reference import write_reference
     from include.jobs.lake.catalog import open_catalog
@@ -210,7 +262,9 @@ def _validate(arguments: argparse.Namespace) -> None:
 
     intervals, (contract, tables) = _intervals(arguments), _contract(arguments)
     catalog, suite = open_catalog(), Suite.of(contract)
-    result = validate_each(intervals, lambda interval: validate(catalog, tables, interval, suite))
+    result = validate_each(
+        intervals, lambda interval: validate(catalog, tables, interval, suite, arguments.max_stray_fraction)
+    )
     # A verdict is a result, whatever it is: who has asked for it decides what follows.
     if text := explain(result):
         print(text, file=sys.stderr)

@@ -55,6 +55,7 @@ class Reason(StrEnum):
     WRONG_TYPE = "wrong_type"
     IMPOSSIBLE_VALUE = "impossible_value"
     WRONG_KEY = "wrong_key"
+    IMPOSSIBLE_TIME = "impossible_time"
 
 
 class BrokenRecordError(Exception):

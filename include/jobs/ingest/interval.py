@@ -15,6 +15,7 @@ from include.jobs.ingest.mended import Mended
 from include.jobs.ingest.plan import plan
 from include.jobs.ingest.publish import PlanOutdatedError, stage
 from include.jobs.ingest.share import Share, Written
+from include.jobs.ingest.sources import Sources
 from include.jobs.ingest.topic import Topic
 from include.jobs.lake import lineage
 from include.jobs.lake.catalog import ensure_table
@@ -28,19 +29,27 @@ log = logging.getLogger(__name__)
 _MAX_PLANS = 5
 
 
+class FoundLessError(JobError):
+    """Kafka no longer has all records that the closed interval holds."""
+
+
 class TooManyBadRecordsError(JobError):
     """More of the interval breaks its contract than is allowed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What to ingest, and how strictly."""
+    """What to ingest, and how strictly.
+
+    `take_what_is_there`: where records are gone that the interval had, or should have had, the rest is taken for it.
+    """
 
     interval: Interval
     run_id: str
     lateness: dt.timedelta
     max_bad_fraction: float
     tables: EventTables
+    take_what_is_there: bool = False
 
 
 def ingest(
@@ -54,6 +63,7 @@ def ingest(
         The job's result: counts, ranges, snapshot ids, seconds.
 
     Raises:
+        FoundLessError: records are gone that the closed interval holds. Nothing was staged.
         TooManyBadRecordsError: nothing was staged.
         PlanOutdatedError: other runs kept taking neighbours meanwhile.
         JobError: see `plan`, `Topic`, `Helpers.write`, `replace_interval`.
@@ -62,28 +72,36 @@ def ingest(
     helpers = helpers or Helpers()
     events, quarantine = ensure_table(catalog, request.tables.events), ensure_table(catalog, request.tables.quarantine)
     for attempt in range(1, _MAX_PLANS + 1):
-        view = topic.view(request.interval)
         ledger = Ledger.of_taken(events.properties)
         rerun = ledger.get(request.interval) is not None
         closed = Ledger.from_properties(events.properties).get(request.interval)
         mended = Mended.load(events, closed)
-        ranges = plan(request.interval, ledger, view, dt.datetime.now(dt.UTC), request.lateness)
+        now, take = dt.datetime.now(dt.UTC), request.take_what_is_there
+        sources = Sources.from_properties(events.properties)
+        planned = plan(request.interval, ledger, sources, topic, now, request.lateness, take_what_is_there=take)
+        ranges = planned.ranges
         erased = listed_pseudonyms(catalog)
-        share = Share(request.interval, request.run_id, request.tables, contract, ranges, mended, erased)
+        share = Share(request.interval, request.run_id, request.tables, contract, planned.there, mended, erased)
         log.info("interval %s: up to %d records in %s", request.interval, len(share), _ranges(ranges))
         written = helpers.write(events, quarantine, topic, share)
+        given_up = max(closed.counts.kept - written.counts.kept, 0) if closed else 0
+        if closed and given_up and not take:
+            written.discard(events, quarantine)
+            raise _found_less(closed, written.counts)
         if not _enough_good(request, written.counts):
             written.discard(events, quarantine)
             raise _too_many_bad(request, topic.name, written)
         record = IntervalRecord(
             interval=request.interval,
             topic=topic.name,
-            topic_id=view.topic_id,
+            topic_id=planned.topic_id,
             ranges=ranges,
             counts=written.counts,
             run_id=request.run_id,
             closed_at=dt.datetime.now(dt.UTC),
             mended=closed.mended if closed else {},
+            given_up=(closed.given_up if closed else 0) + given_up,
+            last={**planned.marks, **written.last},
         )
         try:
             if listed_pseudonyms(catalog) != erased:
@@ -105,6 +123,16 @@ def ingest(
         "peak_memory_mb": helpers.peak_memory_mb,
     }
     return result | lineage.datasets([read], staged.datasets(request.tables, record.counts))
+
+
+def _found_less(closed: IntervalRecord, counts: Counts) -> FoundLessError:
+    return FoundLessError(
+        f"interval {closed.interval} of topic {closed.topic} holds {closed.counts.kept} records, but only "
+        f"{counts.kept} of them are in offsets {_ranges(closed.ranges)} now: the rest was compacted or deleted. "
+        "Nothing was changed: what is published stays. Mend the topic (restore it, or set cleanup.policy=delete), run "
+        "this again; to correct rows without the topic, use `replay_quarantine`; or run it with `--found-less take` to "
+        f"have the table hold only what is there now: {closed.counts.kept - counts.kept} records are given up for good"
+    )
 
 
 def _enough_good(request: Request, counts: Counts) -> bool:
@@ -132,6 +160,7 @@ def _result(record: IntervalRecord, written: Written, snapshot_id: int, *, rerun
         "accepted": counts.accepted,
         "quarantined": counts.quarantined,
         "erased": counts.erased,
+        "given_up": record.given_up,
         "reasons": dict(sorted(written.reasons.items())),
         "events_per_day": dict(sorted(written.days.items())),
         "snapshot_id": snapshot_id,

@@ -15,7 +15,8 @@ from pyiceberg.table import Table
 
 from include.jobs.ingest.contract import Contract
 from include.jobs.ingest.evolution import ContractChangedError, planned_changes
-from include.jobs.ingest.plan import IntervalOpenError, RetentionError, TopicChangedError, plan
+from include.jobs.ingest.plan import IntervalOpenError, OpenTransactionError, RetentionError, TopicChangedError, plan
+from include.jobs.ingest.sources import Sources
 from include.jobs.ingest.topic import Topic
 from include.jobs.lake import lineage
 from include.jobs.lake.errors import JobError
@@ -32,8 +33,8 @@ class Outlook:
     """What would become of an interval.
 
     `change` is `new`, `replaced`, `unchanged` (closed, and not to be run again), `open` (not over yet, or late records
-    may still come) or `refused`, for the reason in `problem`. `offsets` are how many would be read; of `rows_before`
-    and `quarantined_before` are as many in the tables now.
+    may still come, or an open transaction holds some back) or `refused`, for the reason in `problem`. `offsets` are how
+    many would be read; of `rows_before` and `quarantined_before` are as many in the tables now.
     """
 
     interval: Interval
@@ -73,8 +74,8 @@ def preflight(
     """
     table = _table(catalog, spec)
     properties, contract_changes, problems = _state(table, contract)
-    ledger = Ledger.of_taken(properties)
-    found = list(_outlooks(topic, ledger, sorted(intervals), lateness, reprocess=reprocess))
+    ledger, sources = Ledger.of_taken(properties), Sources.from_properties(properties)
+    found = list(_outlooks(topic, ledger, sources, sorted(intervals), lateness, reprocess=reprocess))
     refused = {outlook.problem for outlook in found if outlook.change == "refused"}
     totals = {
         name: sum(getattr(outlook, name) for outlook in found)
@@ -137,16 +138,21 @@ def _state(table: Table | None, contract: Contract) -> tuple[dict[str, str], lis
 
 
 def _outlooks(
-    topic: Topic, ledger: Ledger, intervals: Iterable[Interval], lateness: dt.timedelta, *, reprocess: bool
+    topic: Topic,
+    ledger: Ledger,
+    sources: Sources,
+    intervals: Iterable[Interval],
+    lateness: dt.timedelta,
+    *,
+    reprocess: bool,
 ) -> Iterable[Outlook]:
     """Each interval is planned as if those before it had been taken, as they will have been."""
     now = dt.datetime.now(dt.UTC)
     for interval in intervals:
         try:
             recorded = ledger.get(interval)
-            view = topic.view(interval)
-            ranges = plan(interval, ledger, view, now, lateness)
-        except IntervalOpenError as error:
+            planned = plan(interval, ledger, sources, topic, now, lateness)
+        except (IntervalOpenError, OpenTransactionError) as error:
             yield Outlook(interval, "open", problem=str(error))
             continue
         except (RetentionError, TopicChangedError, LedgerError) as error:
@@ -154,8 +160,10 @@ def _outlooks(
             continue
         counts = recorded.counts if recorded else Counts(0, 0, 0)
         change = "new" if recorded is None else "replaced" if reprocess else "unchanged"
-        offsets = 0 if change == "unchanged" else sum(len(span) for span in ranges.values())
+        offsets = 0 if change == "unchanged" else sum(len(span) for span in planned.there.values())
         yield Outlook(interval, change, offsets, counts.accepted, counts.quarantined)
         if recorded is None:
-            taken = IntervalRecord(interval, topic.name, view.topic_id, ranges, Counts(0, 0, 0), "preflight", now)
+            taken = IntervalRecord(
+                interval, topic.name, planned.topic_id, planned.ranges, Counts(0, 0, 0), "preflight", now
+            )
             ledger = ledger.with_record(taken)

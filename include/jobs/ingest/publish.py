@@ -9,6 +9,7 @@ from pyiceberg.table import Table
 from pyiceberg.table.refs import MAIN_BRANCH
 
 from include.jobs.ingest.plan import fits
+from include.jobs.ingest.sources import Sources
 from include.jobs.lake import lineage
 from include.jobs.lake.catalog import load_table
 from include.jobs.lake.commits import (
@@ -76,7 +77,7 @@ def stage(
 
     def check(table: Table) -> None:
         # Staged neighbours count as closed ones do: what is being judged keeps its offsets, however it ends.
-        if not fits(record.interval, Ledger.of_taken(table.properties), record.ranges):
+        if not fits(record.interval, Ledger.of_taken(table.properties), _sources(table), record.ranges):
             raise PlanOutdatedError(
                 f"interval {record.interval}: other runs took its neighbours while it was read. Run it again, when "
                 "fewer intervals run at once"
@@ -116,7 +117,7 @@ def publish(catalog: SqlCatalog, tables: EventTables, record: IntervalRecord) ->
 
     def check(table: Table) -> None:
         if staged_record(table, record.interval) != record or not fits(
-            record.interval, Ledger.from_properties(table.properties), record.ranges
+            record.interval, Ledger.from_properties(table.properties), _sources(table), record.ranges
         ):
             raise StagedAgainError(
                 f"interval {record.interval} of {tables.events.identifier} is no longer what was judged: another run "
@@ -183,6 +184,10 @@ def quarantine_branch(quarantine: Table, record: IntervalRecord) -> str:
     """The branch that has the quarantined rows of a staged interval: `main` when a crash has left them published."""
     staged = _count(quarantine, STAGING, record.interval)
     return STAGING if staged == record.counts.quarantined else MAIN_BRANCH
+
+
+def _sources(table: Table) -> Sources:
+    return Sources.from_properties(table.properties)
 
 
 def _count(table: Table, branch: str, interval: Interval) -> int:

@@ -16,14 +16,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.table import Table
 from pyiceberg.table.refs import MAIN_BRANCH
 
 from include.jobs.ingest.check import Checked, check_batch, joined
-from include.jobs.ingest.contract import Contract
+from include.jobs.ingest.contract import Contract, Reason
 from include.jobs.ingest.framed import Check, checker
 from include.jobs.ingest.publish import held, stage, staged_record
+from include.jobs.ingest.times import refuse
 from include.jobs.lake import lineage
 from include.jobs.lake.catalog import load_table
 from include.jobs.lake.commits import scan_interval
@@ -180,9 +182,14 @@ def _checked(
     came, mended = np.flatnonzero(~known), np.flatnonzero(known)
     keys, values = batch["key"].take(pa.array(came)), batch["value"].take(pa.array(came))
     better = [mends[places[place]] for place in mended]
+    as_came = check(keys.cast(pa.binary()), values.cast(pa.large_binary()))
+    # No contract says when a record happened that has no time: only who mends it does.
+    details = batch["detail"].take(pa.array(came))
+    timeless = np.asarray(pc.equal(batch["reason"].take(pa.array(came)), Reason.IMPOSSIBLE_TIME.value))
+    as_came = refuse(as_came, timeless[np.asarray(as_came.good)], lambda place: str(details[place]))
     return joined(
         [
-            (came, check(keys.cast(pa.binary()), values.cast(pa.large_binary()))),
+            (came, as_came),
             (
                 mended,
                 check_batch(

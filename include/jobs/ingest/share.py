@@ -20,10 +20,11 @@ from include.jobs.ingest.contract import Contract
 from include.jobs.ingest.erased import leave_out
 from include.jobs.ingest.framed import Check, checker
 from include.jobs.ingest.mended import Mended
+from include.jobs.ingest.times import event_times, refuse_times
 from include.jobs.ingest.topic import Records, Topic
 from include.jobs.lake.erasures import Erased
 from include.jobs.lake.intervals import IntervalWriter
-from include.jobs.lake.ledger import Counts, Interval, OffsetRange
+from include.jobs.lake.ledger import Counts, Interval, Mark, OffsetRange
 from include.jobs.lake.tables import EventTables
 
 log = logging.getLogger(__name__)
@@ -59,17 +60,22 @@ class Share:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What became of a share: counts, broken records by reason, good ones by UTC day, and the files of both tables."""
+    """What became of a share: counts, broken records by reason, good ones by UTC day, and the files of both tables.
+
+    `last` is the last record of each partition.
+    """
 
     counts: Counts
     reasons: Counter[str]
     days: Counter[str]
     accepted: list[DataFile]
     quarantined: list[DataFile]
+    last: Mapping[int, Mark]
 
     @classmethod
     def together(cls, parts: Sequence[Self]) -> Self:
         """Several shares as one."""
+        numbers = {number for part in parts for number in part.last}
         names = ("read", "accepted", "quarantined", "erased")
         return cls(
             Counts(*(sum(getattr(part.counts, name) for part in parts) for name in names)),
@@ -77,6 +83,8 @@ class Written:
             sum((part.days for part in parts), Counter()),
             [file for part in parts for file in part.accepted],
             [file for part in parts for file in part.quarantined],
+            # Each part has read a stretch of every partition, and the marks begin with the offset.
+            {number: max(part.last[number] for part in parts if number in part.last) for number in numbers},
         )
 
     def discard(self, events: Table, quarantine: Table) -> None:
@@ -97,6 +105,7 @@ def write(events: Table, quarantine: Table, topic: Topic, share: Share) -> Writt
     start, expected = share.interval.start, len(share)
     reasons: Counter[str] = Counter()
     days: Counter[str] = Counter()
+    last: dict[int, Mark] = {}
     read = left_out = 0
     reported = time.monotonic()
     accepted_schema, quarantined_schema = share.tables.events.arrow_schema, share.tables.quarantine.arrow_schema
@@ -113,11 +122,12 @@ def write(events: Table, quarantine: Table, topic: Topic, share: Share) -> Writt
             quarantined.write(_quarantined(records, checked, share, quarantined_schema))
             reasons.update(broken.reason.value for broken in checked.broken)
             read += len(records)
+            last.update(records.last)
             if time.monotonic() - reported > _PROGRESS_S:
                 reported = time.monotonic()
                 log.info("read %d of up to %d records", read, expected)
     counts = Counts(read, accepted.rows, quarantined.rows, left_out)
-    return Written(counts, reasons, days, accepted.files, quarantined.files)
+    return Written(counts, reasons, days, accepted.files, quarantined.files, last)
 
 
 def _stretch(span: OffsetRange, part: int, parts: int) -> OffsetRange:
@@ -126,7 +136,7 @@ def _stretch(span: OffsetRange, part: int, parts: int) -> OffsetRange:
 
 
 def _checked(check: Check, batches: Iterator[Records]) -> Iterator[tuple[Records, Checked]]:
-    return ((records, check(records.keys, records.values)) for records in batches)
+    return ((records, refuse_times(records.times, check(records.keys, records.values))) for records in batches)
 
 
 def _accepted(records: Records, checked: Checked, start: dt.datetime, schema: pa.Schema) -> pa.RecordBatch:
@@ -162,7 +172,7 @@ def _origin(records: Records, places: pa.Array, start: dt.datetime) -> dict[str,
         "interval_start": pa.repeat(pa.scalar(start, pa.timestamp("us", "UTC")), len(places)),
         "kafka_partition": take(records.partitions),
         "kafka_offset": take(records.offsets),
-        "event_time": take(records.times).cast(pa.timestamp("ms", "UTC")),
+        "event_time": event_times(take(records.times), start),
     }
 
 

@@ -2,10 +2,10 @@
 
 import datetime as dt
 import importlib
-import time
-import uuid
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -21,9 +21,12 @@ from confluent_kafka import (
     TopicPartition,
 )
 
+from include.jobs.ingest.boundary import Boundary, Search, milliseconds, votes_to_confirm
+from include.jobs.ingest.fetch import KafkaUnavailableError, consumer, fetch
 from include.jobs.ingest.plan import PartitionView, TopicView
+from include.jobs.ingest.times import readable
 from include.jobs.lake.errors import JobError
-from include.jobs.lake.ledger import Interval, OffsetRange
+from include.jobs.lake.ledger import Mark, OffsetRange
 
 if TYPE_CHECKING:
     from include.jobs.ingest.registry import Registry
@@ -33,22 +36,12 @@ _admin: Any = importlib.import_module("confluent_kafka.admin")
 
 _REFUSED = frozenset({KafkaError._AUTHENTICATION, KafkaError._SSL})
 _REQUEST_TIMEOUT_S = 30.0
-_POLL_TIMEOUT_S = 0.05
-#: Messages of a batch: large enough for the check in columns, small enough for memory.
-_BATCH = 8_192
-_STALL_S = 60.0
-
-
-class KafkaUnavailableError(JobError):
-    """Kafka does not answer."""
+# The client tells it only in words.
+_BROKER_END = re.compile(r"broker end offset is (\d+)")
 
 
 class TopicMissingError(JobError):
     """The topic does not exist."""
-
-
-class TopicStalledError(JobError):
-    """Records that the topic says it holds do not arrive."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +49,7 @@ class Records:
     """Records as they came, in columns of one length.
 
     `partitions` are int32, `offsets` and `times` (milliseconds since 1970) int64, `keys` binary, `values` large
-    binary; a key or value that was not given is null.
+    binary; a key or value that was not given is null. `last` is the last record of each partition.
     """
 
     partitions: pa.Array
@@ -64,6 +57,7 @@ class Records:
     times: pa.Array
     keys: pa.Array
     values: pa.Array
+    last: Mapping[int, Mark]
 
     def __len__(self) -> int:
         return len(self.offsets)
@@ -78,43 +72,30 @@ class Topic:
         name: str,
         security: Mapping[str, str] | None = None,
         registry: "Registry | None" = None,
+        *,
+        max_ahead: dt.timedelta = dt.timedelta(hours=1),
+        confirm: int | None = None,
     ) -> None:
         """Open it; `security` is what `kafka_security` gives, nothing of it for an open cluster.
 
-        `registry` has the schemas that the values name; there is none where they are plain JSON.
+        `registry` has the schemas that the values name; there is none where they are plain JSON. A record that is
+        stamped more than `max_ahead` after now moves no boundary. `confirm` is by how many votes one is found, by
+        default `votes_to_confirm`.
         """
+        self._max_ahead, self._confirm = max_ahead, confirm
         self.name = name
         self.registry = registry
         self._servers = bootstrap_servers
         self._secured = bool(security)
         self._trouble: KafkaError | None = None
-        common: dict[str, Any] = {
+        self._common: dict[str, Any] = {
             "bootstrap.servers": bootstrap_servers,
             "log_level": 3,
             "error_cb": self._on_error,
             **(security or {}),
         }
-        self._admin = _admin.AdminClient(common)
-        self._consumer = Consumer(
-            {
-                **common,
-                # Required by the client; with explicit assignment and no commits no group is ever joined.
-                "group.id": f"podium-ingest-{uuid.uuid4()}",
-                "enable.auto.commit": False,
-                "enable.auto.offset.store": False,
-                "enable.partition.eof": True,
-                "isolation.level": "read_committed",
-                # An offset that vanished must be an error, never a silent jump.
-                "auto.offset.reset": "error",
-                # What is fetched past the end of a range is for nothing.
-                "queued.max.messages.kbytes": 4_096,
-                "fetch.message.max.bytes": 1_048_576,
-                # A full queue is drained in milliseconds; librdkafka would look again only after a second.
-                "fetch.queue.backoff.ms": 2,
-                # How long the broker may hold back the answer that a partition has ended.
-                "fetch.wait.max.ms": 50,
-            }
-        )
+        self._admin = _admin.AdminClient(self._common)
+        self._committed = consumer(self._common, "read_committed")
 
     def __enter__(self) -> Self:
         return self
@@ -122,10 +103,12 @@ class Topic:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._consumer.close()
+        self._committed.close()
+        if "_uncommitted" in self.__dict__:
+            self._uncommitted.close()
 
-    def view(self, interval: Interval) -> TopicView:
-        """What Kafka says of the topic, for an interval.
+    def view(self) -> TopicView:
+        """What Kafka says of the topic.
 
         Raises:
             KafkaUnavailableError: no broker answers.
@@ -133,89 +116,113 @@ class Topic:
         """
         topic_id, numbers = self._describe()
         low = self._offsets(numbers, _admin.OffsetSpec.earliest())
-        # The high watermark is taken before the times: a record that lands in between then lies past it.
-        high = self._offsets(numbers, _admin.OffsetSpec.latest())
-        at_start = self._offsets(numbers, _admin.OffsetSpec.for_timestamp(_milliseconds(interval.start)))
-        at_end = self._offsets(numbers, _admin.OffsetSpec.for_timestamp(_milliseconds(interval.end)))
-        views = {}
-        for number in numbers:
-            floor, ceiling = low[number], high[number]
-            views[number] = PartitionView(
-                low=max(floor, 0),
-                high=max(ceiling, 0),
-                at_start=_within(at_start[number], ceiling),
-                at_end=_within(at_end[number], ceiling),
-                low_time=self._time_at(number, floor) if 0 < floor < ceiling else None,
-            )
+        # The high watermark is asked for first: what is stable lies before it only where a transaction is open.
+        high = self._offsets(numbers, _admin.OffsetSpec.latest(), IsolationLevel.READ_UNCOMMITTED)
+        stable = self._offsets(numbers, _admin.OffsetSpec.latest())
+        views = {
+            number: PartitionView(max(low[number], 0), max(high[number], 0), min(max(stable[number], 0), high[number]))
+            for number in numbers
+        }
         return TopicView(self.name, topic_id, views)
+
+    def boundaries(
+        self, moment: dt.datetime, view: TopicView, floors: Mapping[int, int], now: dt.datetime
+    ) -> dict[int, Boundary]:
+        """Where a moment lies in each partition that `floors` names, not before the offset given there.
+
+        Reads the timestamps from the first offset on that the broker names, as far as the search goes: little where
+        records are in order.
+
+        Raises:
+            JobError: see `view` and `fetch`.
+        """
+        cut, parts = milliseconds(moment), {number: view.partitions[number] for number in floors}
+        # Past it everything is, and a negative time would ask for something else.
+        named = self._offsets(list(parts), _admin.OffsetSpec.for_timestamp(cut)) if cut > 0 else dict.fromkeys(parts, 0)
+        clock = {"now": milliseconds(now), "latest": milliseconds(now + self._max_ahead)}
+        confirm = self._confirm or votes_to_confirm(len(view.partitions))
+        starts = {
+            number: max(part.low, floors[number], part.stable if named[number] < 0 else named[number])
+            for number, part in parts.items()
+        }
+        searches = {number: Search(cut, starts[number], confirm=confirm, **clock) for number in parts}
+        ends = {number: part.stable for number, part in parts.items() if starts[number] < part.stable}
+        found: set[int] = set()
+        for number, offsets, times in self._times(self._committed, starts, ends):
+            if searches[number].feed(offsets, times):
+                found.add(number)
+                del ends[number]
+        behind = {number: part.high for number, part in parts.items() if part.stable < part.high}
+        ends = {number: high for number, high in behind.items() if number not in found}
+        stable = {number: parts[number].stable for number in ends}
+        for number, _, times in self._times(self._uncommitted, stable, ends) if ends else ():
+            if searches[number].feed_unstable(times):
+                del ends[number]
+        return {number: search.result(parts[number].stable) for number, search in searches.items()}
+
+    def time_at(self, number: int, span: OffsetRange, *, stable: bool = True) -> dt.datetime | None:
+        """The message time of the first record of a range; None where it has none, or the time is none.
+
+        `stable` leaves out records of transactions that are open or aborted.
+        """
+        source, left = self._committed if stable else self._uncommitted, {number: span.end} if len(span) else {}
+        for _, _, times in self._times(source, {number: span.start}, left):
+            return readable(int(times[0]))
+        return None
+
+    def cut(self, marks: Mapping[int, Mark]) -> dict[int, int]:
+        """The partitions whose log is no longer the one that was read, by the last record of each that was read.
+
+        Records that compaction or retention took do not count: nothing else stands in their place.
+
+        Returns:
+            By partition, the offset from which the log is another, as far as the broker tells; at most the mark's.
+        """
+        told: dict[int, str] = {}
+        found: dict[int, int] = {}
+        left = {number: mark.offset + 1 for number, mark in marks.items()}
+        starts = {number: mark.offset for number, mark in marks.items()}
+        epochs = {number: mark.epoch for number, mark in marks.items() if mark.epoch >= 0}
+        for messages in fetch(self._committed, self.name, starts, left, epochs, told):
+            for message in messages:
+                number = message.partition()
+                if left.pop(number, None) and message.offset() == starts[number] and _mark(message) != marks[number]:
+                    found[number] = starts[number]
+        for number, text in told.items():
+            end = _BROKER_END.search(text)
+            found[number] = min(int(end[1]), starts[number]) if end else starts[number]
+        return found
 
     def read(self, ranges: Mapping[int, OffsetRange]) -> Iterator[Records]:
         """The records of the ranges, in batches; each partition in its order.
 
         Raises:
-            TopicStalledError: nothing arrives for a minute.
-            KafkaUnavailableError: the broker reports an error.
+            JobError: see `fetch`.
         """
         ends = {number: span.end for number, span in ranges.items() if len(span)}
-        if not ends:
-            return
-        self._consumer.assign([TopicPartition(self.name, number, ranges[number].start) for number in ends])
-        last_progress = time.monotonic()
-        while ends:
-            messages = self._consumer.consume(_BATCH, _POLL_TIMEOUT_S)
-            records, done = self._take(messages, ends)
-            if len(records) or done:
-                last_progress = time.monotonic()
-            elif time.monotonic() - last_progress > _STALL_S:
-                raise TopicStalledError(
-                    f"topic {self.name}: no record for {_STALL_S:.0f} s while partitions {sorted(ends)} should go on "
-                    f"to offsets {[ends[number] for number in sorted(ends)]}: check the brokers, and for a transaction "
-                    "that is still open"
-                )
-            if done:
-                self._consumer.incremental_unassign([TopicPartition(self.name, number) for number in done])
-                for number in done:
-                    del ends[number]
-            if len(records):
+        for messages in fetch(self._committed, self.name, {number: ranges[number].start for number in ends}, ends):
+            if len(records := _records(messages, ends)):
                 yield records
 
-    def _take(self, messages: list[Any], ends: Mapping[int, int]) -> tuple[Records, set[int]]:
-        """Columns of the messages that lie in their range, and the partitions that have reached their end.
+    def _times(
+        self, source: Consumer, starts: Mapping[int, int], ends: dict[int, int]
+    ) -> Iterator[tuple[int, "np.ndarray", "np.ndarray"]]:
+        """Partition, offsets and message times of what lies from `starts` to `ends`, in batches of one partition."""
+        for messages in fetch(source, self.name, starts, ends):
+            partitions, offsets, times = _places(messages)
+            for number in np.unique(partitions).tolist():
+                if number not in ends:
+                    continue
+                here = (partitions == number) & (offsets < ends[number])
+                last = offsets.max(initial=-1, where=partitions == number) >= ends[number] - 1
+                if here.any():
+                    yield number, offsets[here], times[here]
+                if last:
+                    ends.pop(number, None)
 
-        Any: what was delivered has its place in Kafka, which the package's types leave optional.
-        """
-        done: set[int] = set()
-        troubles = zip(messages, map(Message.error, messages), strict=True)
-        errors = [message for message, trouble in troubles if trouble is not None]
-        for message in errors:
-            error, number = message.error(), message.partition()
-            if error.code() != KafkaError._PARTITION_EOF:
-                raise KafkaUnavailableError(f"topic {self.name}, partition {number}: {error.str()}")
-            # Offsets at the end may be control records or compacted away: none of them is ever delivered.
-            if number in ends and message.offset() >= ends[number]:
-                done.add(number)
-        if errors:
-            messages = [message for message in messages if message.error() is None]
-        # The client hands records over as objects; from here on a record is a row of Arrow arrays.
-        partitions = np.fromiter(map(Message.partition, messages), np.int32, len(messages))
-        offsets = np.fromiter(map(Message.offset, messages), np.int64, len(messages))
-        wanted = np.zeros(len(messages), np.bool_)
-        for number, end in ends.items():
-            here = partitions == number
-            wanted |= here & (offsets < end)
-            if offsets.max(initial=-1, where=here) >= end - 1:
-                done.add(number)
-        if not wanted.all():
-            partitions, offsets = partitions[wanted], offsets[wanted]
-            messages = [messages[place] for place in np.flatnonzero(wanted)]
-        records = Records(
-            pa.array(partitions),
-            pa.array(offsets),
-            pa.array(np.fromiter((time for _, time in map(Message.timestamp, messages)), np.int64, len(messages))),
-            pa.array(list(map(Message.key, messages)), pa.binary()),
-            pa.array(list(map(Message.value, messages)), pa.large_binary()),
-        )
-        return records, done
+    @cached_property
+    def _uncommitted(self) -> Consumer:
+        return consumer(self._common, "read_uncommitted")
 
     def _describe(self) -> tuple[str, list[int]]:
         try:
@@ -230,19 +237,15 @@ class Topic:
             raise self._unavailable(error) from error
         return str(found.topic_id), sorted(partition.id for partition in found.partitions)
 
-    def _offsets(self, numbers: list[int], spec: Any) -> dict[int, int]:
+    def _offsets(
+        self, numbers: list[int], spec: Any, isolation: IsolationLevel = IsolationLevel.READ_COMMITTED
+    ) -> dict[int, int]:
         request = {TopicPartition(self.name, number): spec for number in numbers}
         try:
-            futures = self._admin.list_offsets(
-                request, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=_REQUEST_TIMEOUT_S
-            )
+            futures = self._admin.list_offsets(request, isolation_level=isolation, request_timeout=_REQUEST_TIMEOUT_S)
             return {partition.partition: future.result().offset for partition, future in futures.items()}
         except KafkaException as error:
             raise self._unavailable(error) from error
-
-    def _time_at(self, number: int, offset: int) -> dt.datetime | None:
-        records = next(self.read({number: OffsetRange(offset, offset + 1)}), None)
-        return dt.datetime.fromtimestamp(records.times[0].as_py() / 1000, dt.UTC) if records else None
 
     def _unavailable(self, error: KafkaException) -> KafkaUnavailableError:
         # What befell the connections waits to be asked for.
@@ -264,10 +267,45 @@ class Topic:
             self._trouble = error
 
 
-def _milliseconds(moment: dt.datetime) -> int:
-    # Rounded up: an offset for a time is the first record at or past it, and Kafka counts whole milliseconds.
-    return -(-int(moment.timestamp() * 1_000_000) // 1000)
+def _places(messages: list[Any]) -> tuple["np.ndarray", "np.ndarray", "np.ndarray"]:
+    """Partitions, offsets and message times; Any: see `fetch`."""
+    count = len(messages)
+    return (
+        np.fromiter(map(Message.partition, messages), np.int32, count),
+        np.fromiter(map(Message.offset, messages), np.int64, count),
+        np.fromiter((time for _, time in map(Message.timestamp, messages)), np.int64, count),
+    )
 
 
-def _within(offset: int, high: int) -> int | None:
-    return offset if 0 <= offset < high else None
+def _records(messages: list[Any], ends: dict[int, int]) -> Records:
+    """Columns of the messages that lie before the end of their partition; one that has reached it is taken out.
+
+    The client hands records over as objects; from here on a record is a row of Arrow arrays.
+    """
+    partitions, offsets, times = _places(messages)
+    wanted = np.zeros(len(messages), np.bool_)
+    last: dict[int, Mark] = {}
+    for number, end in list(ends.items()):
+        here = partitions == number
+        within = here & (offsets < end)
+        if within.any():
+            last[number] = _mark(messages[int(np.flatnonzero(within)[-1])])
+        wanted |= within
+        if offsets.max(initial=-1, where=here) >= end - 1:
+            del ends[number]
+    if not wanted.all():
+        partitions, offsets, times = partitions[wanted], offsets[wanted], times[wanted]
+        messages = [messages[place] for place in np.flatnonzero(wanted)]
+    return Records(
+        pa.array(partitions),
+        pa.array(offsets),
+        pa.array(times),
+        pa.array(list(map(Message.key, messages)), pa.binary()),
+        pa.array(list(map(Message.value, messages)), pa.large_binary()),
+        last,
+    )
+
+
+def _mark(message: Any) -> Mark:
+    epoch = message.leader_epoch()
+    return Mark(message.offset(), -1 if epoch is None else epoch, message.timestamp()[1])

@@ -9,7 +9,7 @@ import datetime as dt
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from include.jobs.lake.errors import LakeError
 
@@ -35,7 +35,7 @@ class Interval:
         Raises:
             LedgerError: not ISO 8601, no offset, or not start before end.
         """
-        return cls(_utc(start, "start"), _utc(end, "end"))
+        return cls(parse_moment(start, "start"), parse_moment(end, "end"))
 
     def __post_init__(self) -> None:
         if not self.start < self.end:
@@ -60,6 +60,18 @@ class OffsetRange:
         return self.end - self.start
 
 
+class Mark(NamedTuple):
+    """The last record that was read of a partition: what tells later whether the log is still the one that was read.
+
+    `epoch` is the leader epoch in which the record was written, -1 where the broker tells none; `time` its message
+    time, in milliseconds since 1970.
+    """
+
+    offset: int
+    epoch: int
+    time: int
+
+
 @dataclass(frozen=True, slots=True)
 class Counts:
     """Records of an interval: read = accepted + quarantined + erased (those of households that were erased)."""
@@ -76,12 +88,19 @@ class Counts:
                 f"+ erased {self.erased}"
             )
 
+    @property
+    def kept(self) -> int:
+        """Those of them that are in a table."""
+        return self.accepted + self.quarantined
+
 
 @dataclass(frozen=True, slots=True)
 class IntervalRecord:
     """What is recorded of a closed or a staged interval.
 
-    `mended` are the offsets, by partition, of records that came broken and were put back mended.
+    `mended` are the offsets, by partition, of records that came broken and were put back mended. `given_up` are as many
+    records as it once held, that Kafka no longer had when somebody chose to take what was there. `last` is the last
+    record of each partition that it or the interval before it has read.
     """
 
     interval: Interval
@@ -92,6 +111,8 @@ class IntervalRecord:
     run_id: str
     closed_at: dt.datetime
     mended: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
+    given_up: int = 0
+    last: Mapping[int, Mark] = field(default_factory=dict)
 
     @property
     def key(self) -> str:
@@ -124,6 +145,10 @@ class IntervalRecord:
             value["erased"] = self.counts.erased
         if self.mended:
             value["mended"] = {str(number): list(offsets) for number, offsets in sorted(self.mended.items())}
+        if self.given_up:
+            value["given_up"] = self.given_up
+        if self.last:
+            value["last"] = {str(number): list(mark) for number, mark in sorted(self.last.items())}
         return json.dumps(value, separators=(",", ":"))
 
     @classmethod
@@ -142,8 +167,10 @@ class IntervalRecord:
                 ranges={int(number): OffsetRange(*span) for number, span in value["ranges"].items()},
                 counts=Counts(value["read"], value["accepted"], value["quarantined"], value.get("erased", 0)),
                 run_id=value["run_id"],
-                closed_at=_utc(value["closed_at"], "closed_at"),
+                closed_at=parse_moment(value["closed_at"], "closed_at"),
                 mended={int(number): tuple(offsets) for number, offsets in value.get("mended", {}).items()},
+                given_up=value.get("given_up", 0),
+                last={int(number): Mark(*mark) for number, mark in value.get("last", {}).items()},
             )
         except (ValueError, KeyError, TypeError, AttributeError, LedgerError) as error:
             raise LedgerError(
@@ -224,7 +251,12 @@ def iso(moment: dt.datetime) -> str:
     return moment.astimezone(dt.UTC).isoformat().replace("+00:00", "Z")
 
 
-def _utc(text: str, what: str) -> dt.datetime:
+def parse_moment(text: str, what: str) -> dt.datetime:
+    """A moment from ISO 8601 with an offset, in UTC; `what` names it in the error.
+
+    Raises:
+        LedgerError: it is none.
+    """
     try:
         moment = dt.datetime.fromisoformat(text)
     except ValueError as error:

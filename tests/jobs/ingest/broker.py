@@ -5,8 +5,8 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
-from confluent_kafka import KafkaException, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 from confluent_kafka.cimpl import NewPartitions, NewTopic
 
 from tests.jobs.ingest.records import GOOD, encode
@@ -17,6 +17,11 @@ EPOCH = dt.datetime(2017, 1, 1, tzinfo=dt.UTC)
 def at(hours: float) -> dt.datetime:
     """Hours since the beginning of 2017."""
     return EPOCH + dt.timedelta(hours=hours)
+
+
+def milliseconds(hours: float) -> int:
+    """The same as a message time."""
+    return int(at(hours).timestamp() * 1000)
 
 
 def record(hours: float, number: int = 0, **changes: Any) -> bytes:
@@ -57,9 +62,55 @@ class Broker:
         """Send `(partition, hours, value)`, in order."""
         producer = Producer({"bootstrap.servers": self.servers, "enable.idempotence": True, "log_level": 0})
         for partition, hours, value in messages:
-            moment = int(at(hours).timestamp() * 1000)
-            producer.produce(topic, value, key, partition, timestamp=moment)
+            producer.produce(topic, value, key, partition, timestamp=milliseconds(hours))
         assert producer.flush(60) == 0
+
+    def transaction(self, topic: str) -> Producer:
+        """A producer with a transaction open; one of an earlier call for this topic is fenced off, and aborted."""
+        producer = Producer({"bootstrap.servers": self.servers, "transactional.id": topic, "log_level": 0})
+        producer.init_transactions(60)
+        producer.begin_transaction()
+        return producer
+
+    def clean_at_once(self) -> None:
+        """Have the log cleaner look for work all the time, not every 15 seconds."""
+        self._configure(ResourceType.BROKER, "1", {"log.cleaner.backoff.ms": "20"})
+
+    def compact(self, topic: str) -> None:
+        """Have the cleaner take what has a later record of its key, but for the latest segment."""
+        self._configure(ResourceType.TOPIC, topic, {"cleanup.policy": "compact", "min.cleanable.dirty.ratio": "0.001"})
+
+    def _configure(self, kind: ResourceType, name: str, config: dict[str, str]) -> None:
+        entries = [ConfigEntry(*item, incremental_operation=AlterConfigOpType.SET) for item in config.items()]
+        for future in self.admin.incremental_alter_configs(
+            [ConfigResource(kind, name, incremental_configs=entries)]
+        ).values():
+            future.result()
+
+    def read(self, topic: str, partitions: int) -> list[tuple[int, int]]:
+        """Partition and offset of all that a plain consumer gets, which reads what is committed."""
+        consumer = Consumer(
+            {
+                "bootstrap.servers": self.servers,
+                "group.id": "plain",
+                "enable.auto.commit": False,
+                "enable.partition.eof": True,
+                "auto.offset.reset": "earliest",
+                "log_level": 0,
+            }
+        )
+        found, left = [], set(range(partitions))
+        consumer.assign([TopicPartition(topic, number, 0) for number in left])
+        while left:
+            message = consumer.poll(60)
+            assert message is not None, f"partitions {left} of {topic} say nothing"
+            if (error := message.error()) is not None:
+                assert error.code() == KafkaError._PARTITION_EOF, error
+                left.discard(message.partition())
+            else:
+                found.append((message.partition(), message.offset()))
+        consumer.close()
+        return sorted(found)
 
     def _leaders(self, topic: str, partitions: int) -> None:
         deadline = time.monotonic() + 60

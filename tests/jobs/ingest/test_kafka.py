@@ -1,7 +1,6 @@
 """What Kafka may hold and do: each case has one result, on a real broker."""
 
 import contextlib
-import datetime as dt
 from collections.abc import Callable
 from typing import Any
 
@@ -12,8 +11,8 @@ from hypothesis import strategies as st
 from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.exceptions import NoSuchTableError
 
-from include.jobs.lake.ledger import Interval, Ledger
-from tests.jobs.ingest.broker import EPOCH, Broker, at, record
+from include.jobs.lake.ledger import Ledger
+from tests.jobs.ingest.broker import Broker, at, record
 from tests.jobs.ingest.sales import EVENTS, QUARANTINED, SALES
 from tests.jobs.ingest.test_interval import places, rows, run
 
@@ -68,28 +67,6 @@ def test_tombstones_are_quarantined_as_they_came(catalog: SqlCatalog, broker: Br
     kept = rows(catalog, QUARANTINED)
     assert [(row["key"], row["value"]) for row in kept] == [(b"900", None), (b"900", b"")]
     assert kept[0]["detail"] == "no value"
-
-
-def test_a_transaction_that_is_open_at_the_end_of_an_interval_goes_to_the_next(
-    catalog: SqlCatalog, broker: Broker, topic_name: MakeTopic
-) -> None:
-    """Nothing from its first record on is stable, so that nothing of it is read; and nothing is read twice."""
-    topic, now = topic_name(1), dt.datetime.now(dt.UTC)
-    hour = dt.timedelta(hours=1)
-    first, second = Interval(now - 2 * hour, now - hour), Interval(now - hour, now + hour / 2)
-    begin = (first.start - EPOCH) / hour
-    producer = Producer({"bootstrap.servers": broker.servers, "transactional.id": topic, "log_level": 0})
-    producer.init_transactions(60)
-    broker.send(topic, [(0, begin + 0.1, record(1))])
-    producer.begin_transaction()
-    producer.produce(topic, record(2, 1), b"900", 0, timestamp=int((now - 1.5 * hour).timestamp() * 1000))
-    assert producer.flush(60) == 0
-    broker.send(topic, [(0, begin + 0.6, record(3, 2))])
-    assert run(catalog, broker, topic, 0, bounds=first)["ranges"] == {"0": [0, 1]}
-    producer.commit_transaction(60)
-    broker.send(topic, [(0, (now + hour - EPOCH) / hour, record(4, 3))])
-    assert run(catalog, broker, topic, 1, bounds=second)["ranges"] == {"0": [1, 4]}
-    assert places(catalog) == [(0, 0), (0, 1), (0, 2)]
 
 
 histories = st.lists(

@@ -89,7 +89,7 @@ def test_what_is_not_over_yet_is_open_and_no_problem(
     catalog: SqlCatalog, broker: Broker, topic_name: MakeTopic
 ) -> None:
     topic = topic_name(1)
-    broker.send(topic, [(0, hour, record(hour, hour)) for hour in range(15)])
+    broker.send(topic, [(0, hour, record(hour, hour)) for hour in range(25)])
     found = look(catalog, broker, topic, range(2), lateness=NEVER)
     assert changes_of(found) == ["new", "open"]
     assert found["problems"] == []

@@ -26,7 +26,7 @@ def events(secured: Secured) -> None:
 
 def offsets(servers: str, environ: dict[str, str]) -> list[int]:
     with Topic(servers, "events", kafka_security(environ)) as topic:
-        assert topic.view(INTERVAL).partitions[0].high == 5
+        assert topic.view().partitions[0].high == 5
         return [offset for records in topic.read({0: OffsetRange(0, 5)}) for offset in records.offsets.to_pylist()]
 
 
