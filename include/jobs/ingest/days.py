@@ -13,7 +13,9 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from include.jobs.lake import lineage
 from include.jobs.lake.errors import JobError
-from include.jobs.lake.ledger import Interval, LedgerError
+from include.jobs.lake.ledger import Interval, LedgerError, iso
+
+_TOTALS = ("read", "accepted", "quarantined", "erased", "given_up")
 
 
 class TimeZoneError(JobError):
@@ -21,33 +23,50 @@ class TimeZoneError(JobError):
 
 
 def days_of(interval: Interval, timezone: str) -> list[Interval]:
-    """The days of an interval, from midnight to midnight where the clocks show `timezone`.
+    """The days of an interval, each from its beginning to that of the next where the clocks show `timezone`.
+
+    A day may have 23 or 25 hours, and a date that was left out of the calendar has none.
 
     Raises:
         TimeZoneError: no such time zone.
-        LedgerError: the interval does not begin and end at midnight there.
+        LedgerError: the interval does not begin and end where a day does.
     """
     try:
         zone = ZoneInfo(timezone)
     except (ZoneInfoNotFoundError, ValueError) as error:
         raise TimeZoneError(f"{timezone!r} is no IANA time zone: give for instance America/New_York") from error
-    first, last = (moment.astimezone(zone) for moment in (interval.start, interval.end))
-    if {first.time(), last.time()} != {dt.time()}:
-        raise LedgerError(
-            f"interval {interval} cannot be cut into days: it does not begin and end at midnight in {timezone}. Take a "
-            "schedule whose boundaries do, or ingest it whole"
+    # The clocks of a boundary may show a time before midnight, or a date that ends there: look a little further.
+    first, last = (moment.astimezone(zone).date() for moment in (interval.start, interval.end))
+    dates = (first + dt.timedelta(days=number) for number in range(-1, (last - first).days + 3))
+    begins = sorted({day_begin(date, zone) for date in dates})
+    bounds = [moment for moment in begins if interval.start <= moment <= interval.end]
+    if not bounds or (bounds[0], bounds[-1]) != (interval.start, interval.end):
+        near = " and ".join(
+            iso(min(begins, key=lambda begin: abs(begin - moment))) for moment in (interval.start, interval.end)
         )
-    dates = [first.date() + dt.timedelta(days=number) for number in range((last.date() - first.date()).days + 1)]
-    # A day may have 23 or 25 hours: midnight is found anew for each date.
-    bounds = [dt.datetime.combine(date, dt.time(), zone).astimezone(dt.UTC) for date in dates]
+        raise LedgerError(
+            f"interval {interval} cannot be cut into days: it does not begin and end where a day does in {timezone}. "
+            f"Nearest are {near}. Take a schedule whose boundaries are those, or ingest it whole"
+        )
     return [Interval(start, end) for start, end in pairwise(bounds)]
+
+
+def day_begin(date: dt.date, zone: dt.tzinfo) -> dt.datetime:
+    """The instant at which Airflow's cron timetables begin a date: when the clocks show 00:00, which is
+
+    the second time where they do so twice, and as long after the clocks were put forward where they never do.
+    """
+    midnight = dt.datetime.combine(date, dt.time(), zone)
+    # Before and after such a change; otherwise there is only one.
+    offsets = [offset for fold in (0, 1) if (offset := midnight.replace(fold=fold).utcoffset()) is not None]
+    return (midnight.replace(tzinfo=None) - min(offsets)).replace(tzinfo=dt.UTC)
 
 
 def ingest_each(intervals: Sequence[Interval], ingest: Callable[[Interval], Mapping[str, Any]]) -> dict[str, Any]:
     """Ingest intervals one after the other; their results as one, with `intervals`, their number."""
     results = [ingest(interval) for interval in intervals]
     seconds = sum(result["seconds"] for result in results)
-    totals = {name: sum(result[name] for result in results) for name in ("read", "accepted", "quarantined", "erased")}
+    totals = {name: sum(result[name] for result in results) for name in _TOTALS}
     return {
         **results[-1],
         **totals,

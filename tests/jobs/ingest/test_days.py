@@ -50,8 +50,30 @@ def test_a_month_with_a_change_of_the_clocks_is_cut_at_its_midnights() -> None:
     assert days_of(days[11], "America/New_York") == [days[11]]
 
 
+@pytest.mark.parametrize(
+    ("timezone", "start", "end", "hours"),
+    [
+        # At midnight the clocks were put forward to one.
+        ("Africa/Cairo", "2024-04-25T22:00:00Z", "2024-04-26T21:00:00Z", [23]),
+        ("Africa/Cairo", "2024-04-24T22:00:00Z", "2024-04-27T21:00:00Z", [24, 23, 24]),
+        ("America/Sao_Paulo", "2018-11-03T03:00:00Z", "2018-11-05T02:00:00Z", [24, 23]),
+        # At one they were put back to midnight, so that they showed it twice.
+        ("America/Havana", "2023-11-04T04:00:00Z", "2023-11-06T05:00:00Z", [25, 24]),
+        # A minute past midnight they were put back to the evening before.
+        ("America/St_Johns", "2006-10-28T02:30:00Z", "2006-10-30T03:30:00Z", [25, 24]),
+        # There was no 30th of December.
+        ("Pacific/Apia", "2011-12-29T10:00:00Z", "2012-01-01T10:00:00Z", [24, 24, 24]),
+        ("Asia/Kathmandu", "2017-01-01T18:15:00Z", "2017-01-02T18:15:00Z", [24]),
+    ],
+)
+def test_a_day_begins_where_the_schedule_has_it_begin(timezone: str, start: str, end: str, hours: list[int]) -> None:
+    days = days_of(Interval.parse(start, end), timezone)
+    assert [(day.end - day.start) / dt.timedelta(hours=1) for day in days] == hours
+    assert all(days_of(day, timezone) == [day] for day in days)
+
+
 def test_what_cannot_be_cut_says_so() -> None:
-    with pytest.raises(LedgerError, match="does not begin and end at midnight in UTC"):
+    with pytest.raises(LedgerError, match="does not begin and end where a day does in UTC"):
         days_of(Interval(at(0), at(25)), "UTC")
     with pytest.raises(TimeZoneError, match="'Mars/Base' is no IANA time zone"):
         days_of(Interval(at(0), at(24)), "Mars/Base")
