@@ -4,7 +4,7 @@ RUN = @command -v $(PYTHON) >/dev/null || { echo "podium: $(PYTHON) is missing. 
 	exec $(PYTHON) include/stack/bootstrap.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up down status demo airflow audit job test soak lint lock bench test-cluster
+.PHONY: help setup up down status demo airflow audit erase job test soak lint lock bench test-cluster
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,6 +29,9 @@ airflow: ## Airflow's command line on the platform: make airflow ARGS="backfill 
 
 audit: ## verify the audit trail (ARGS="--head NUMBER:HASH" holds it to a head noted before)
 	$(RUN) audit $(ARGS)
+
+erase: ## ask for a household's erasure: its id on standard input, the pseudonym to trigger erase_household with comes out
+	$(RUN) erase
 
 job: ## a command of a job in a pod of its image: make job ARGS="ingest discard --help"
 	$(RUN) job $(ARGS)

@@ -16,9 +16,12 @@ DOC = """
    every table and branch, quarantined raw records included, keeps the ledger's counts right, and lets tags of models and
    the published features name the same content without it. It writes the files that models serve from anew, and removes the pages of Data Docs.
 2. `expire` expires every snapshot of these tables but what branches and tags name now, and deletes their files.
-3. `prove` reads every file of the lake's bucket and of every run in MLflow, whether a snapshot names it or not, and fails
-   while the household is in one. Its report, `erasures/<pseudonym>.json` in the bucket, names what was searched, with counts
-   before and after.
+3. `prove` reads every object of the lake's bucket, every file, parameter and tag of every run in MLflow and every record of
+   the topics, whether a snapshot names it or not, and fails while the household is in a file. It shares nothing with what
+   erases: it looks for the digits of the id in the bytes themselves, however they are written or packed. Its `verdict` is
+   `found` (also where only a topic still holds records), `not understood`, or `nothing left`, which it says only when it has
+   read and understood everything. The report, `erasures/<pseudonym>.json` in the bucket, names what was searched, what was
+   found, where the digits stand by chance perhaps (`chance`), and what nobody could read (`not_understood`).
 
 Sums over many households (`features.items`, `features.demand`, weights of networks) stay: nobody can be told from them.
 Manifests of the tables hold the smallest and largest id of each file only.
@@ -28,28 +31,33 @@ taken: they go with retention, and the report says when (`gone_by`; null: never)
 for the broker's owner to decide. Until then the erasure list keeps them out. A topic that the broker no longer has holds
 nothing (`there` is false).
 Where values are Avro, a topic's records show their household by the key alone; so do quarantined ones that do not decode. Of
-quarantined ones that do, `detail` names it.
+quarantined ones that do, `detail` names it. The proof names such values, by schema, among what it does not understand.
 
 ### When
-By hand, with the household's id:
+By hand, with the household's pseudonym. First leave the request, which makes it, with the id on standard input:
 
-    airflow dags trigger erase_household --conf '{"household": 900}'
+    echo 900 | make erase
+
+on a laptop; `python -m include.jobs.upkeep request` in a pod of the image elsewhere. The id stands in one object of the
+bucket, `erasures/requests/<pseudonym>.json`, until `prove` has succeeded. Airflow, the cluster's objects, logs, the audit
+trail and OpenLineage get to know the pseudonym only, so nothing is to be deleted there. Then, with what it printed:
+
+    airflow dags trigger erase_household --conf '{"household": "<pseudonym>"}'
 
 Afterwards:
-- restart the predictors, which hold their model in memory: `kubectl -n podium delete pod -l component=predictor`, one
-  at a time; train again where a flagged model must no longer be used;
+- predictors take their model's files anew by themselves within some 15 seconds, and answer all the while; train again
+  where a flagged model must no longer be used;
+- models that nobody here can read are in the result of `erase` (`models_not_read`): whoever made them knows what to do;
 - a training or another reader of an expired snapshot that was running fails: clear it;
-- Airflow itself still knows the id, in the run's configuration: delete the run once it has succeeded
-  (`DELETE /api/v2/dags/erase_household/dagRuns/<run>`). The audit trail and OpenLineage know the pseudonym only;
 - where the bucket keeps versions of objects, or backups are made, the household is in those until they lapse.
 
 ### Backfill
-There is nothing to backfill. Running it again for the same household is safe, and does what is left to do.
+There is nothing to backfill. Running it again for the same household (leave the request again) is safe, and does what is left to do.
 
 ### When a task fails
 | task | means | do |
 | --- | --- | --- |
-| `erase` | the lake, MLflow or the broker is out of reach; or an interval does not hold what its ledger records | mend what the reason names; clear the task: it goes on where it was |
+| `erase` | there is no request (`RequestError`); the lake, MLflow or the broker is out of reach; or an interval does not hold what its ledger records | leave the request; mend what the reason names; clear the task: it goes on where it was |
 | `expire` | as `maintain` of `maintain_lake` | see there; clear the task |
 | `prove` | the household is still in the named files | files that no snapshot names: a writer had begun before the erasure. They go with `maintain_lake` once older than `upkeep.orphan_age_s`: clear `prove` then. Files of a table: clear `erase` with all that follows. Others (mended records in the bucket, …): remove them by hand |
 """
@@ -62,7 +70,7 @@ with DAG(
     catchup=False,
     max_active_runs=1,
     default_args=default_args(dt.timedelta(hours=6)),
-    params={"household": params.identifier("id of the household")},
+    params={"household": params.pseudonym("the household, as `make erase` printed it")},
     tags=[Tag.UPKEEP, Tag.AUDIT],
     doc_md=DOC,
 ):

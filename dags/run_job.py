@@ -43,7 +43,7 @@ with DAG(
     default_args=default_args(dt.timedelta(hours=2)),
     params={
         "job": params.choice("whose command it is", "ingest", ["ingest", "upkeep"]),
-        "arguments": params.arguments("the command and its options", never=["erase", "prove"]),
+        "arguments": params.arguments("the command and its options", never=["request", "erase", "prove"]),
     },
     tags=[Tag.UPKEEP],
     doc_md=DOC,

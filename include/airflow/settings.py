@@ -323,13 +323,10 @@ def lineage(settings: Settings, file: Path, login: Mapping[str, str] = MappingPr
     }
     if wanted.transport == "none":
         return {"AIRFLOW__OPENLINEAGE__DISABLED": "True"}
-    # Events hold the configuration of their run: that of an erasure names the household.
-    silent = [{"scope": {"dag_id": "erase_household"}, "controls": {"emit": False}}]
     return {
         "AIRFLOW__OPENLINEAGE__DISABLED": "False",
         "AIRFLOW__OPENLINEAGE__NAMESPACE": wanted.namespace,
         "AIRFLOW__OPENLINEAGE__TRANSPORT": json.dumps(transports[wanted.transport]),
-        "AIRFLOW__OPENLINEAGE__EMISSION_POLICY": json.dumps(silent),
         # A fork for each event would share the task's connection to its supervisor, and cost more than the event.
         "AIRFLOW__OPENLINEAGE__EXECUTE_IN_THREAD": "True",
         "AIRFLOW__OPENLINEAGE__DISABLE_SOURCE_CODE": "True",

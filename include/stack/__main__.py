@@ -138,6 +138,10 @@ def _audit(arguments: argparse.Namespace, _: Console) -> int:
     return run_job(_platform(), "upkeep", ["-m", "include.jobs.upkeep", "verify", *head])
 
 
+def _erase(_: argparse.Namespace, __: Console) -> int:
+    return run_job(_platform(), "upkeep", ["-m", "include.jobs.upkeep", "request"])
+
+
 def _job(arguments: argparse.Namespace, console: Console) -> int:
     return run_in_pod(_platform(), arguments.arguments, console)
 
@@ -221,6 +225,7 @@ def _parser() -> argparse.ArgumentParser:
     job = commands.add_parser("job", help="a command of a job, in a pod of its image: ingest discard ..., see --help")
     job.add_argument("arguments", nargs=argparse.REMAINDER, help="job, command, options; `ingest --help` lists them")
     audit = commands.add_parser("audit", help="verify the audit trail's chain of hashes")
+    commands.add_parser("erase", help="leave the request to erase a household, whose id is on standard input")
     audit.add_argument("--head", help="<number>:<hash> that was noted before: hold the trail to it")
     commands.add_parser("lint", help="style, types, import rules, fresh locks")
     test = commands.add_parser("test", help="lint, then every test suite; or those named, with pytest's options")
@@ -242,6 +247,7 @@ COMMANDS: dict[str, Command] = {
     "demo": _demo,
     "airflow": _airflow,
     "audit": _audit,
+    "erase": _erase,
     "job": _job,
     "bench": _bench,
     "lint": _lint,

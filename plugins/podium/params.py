@@ -15,6 +15,7 @@ _OFFSET: Final = r"(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9])"
 
 MOMENT: Final = f"^{_DAY}T{_TIME}{_OFFSET}{_END}"
 OBJECT: Final = rf"^(s3://[a-z0-9][a-z0-9.-]+/[!-~]+)?{_END}"
+PSEUDONYM: Final = f"^[0-9a-f]{{32}}{_END}"
 TABLES: Final = rf"^([a-z_]+[.][a-z_]+(,[a-z_]+[.][a-z_]+)*)?{_END}"
 
 
@@ -39,9 +40,9 @@ def tables(description: str) -> Param:
     return Param("", type="string", pattern=TABLES, maxLength=4096, description=description)
 
 
-def identifier(description: str) -> Param:
-    """The number by which somebody or something is known."""
-    return Param(type="integer", minimum=0, maximum=2**63 - 1, description=description)
+def pseudonym(description: str) -> Param:
+    """The pseudonym by which somebody is known; who it is stays out of Airflow."""
+    return Param(type="string", pattern=PSEUDONYM, description=f"pseudonym of {description}")
 
 
 def arguments(description: str, never: list[str]) -> Param:

@@ -89,8 +89,6 @@ def test_lineage_goes_where_the_settings_say_and_an_erasure_leaves_none(
     found = environment(load_settings("local"), tmp_path, CREDENTIALS)
     transport = json.loads(found["AIRFLOW__OPENLINEAGE__TRANSPORT"])
     assert transport == {"type": "file", "log_file_path": f"{tmp_path}/logs/lineage/events.jsonl", "append": True}
-    (rule,) = json.loads(found["AIRFLOW__OPENLINEAGE__EMISSION_POLICY"])
-    assert rule == {"scope": {"dag_id": "erase_household"}, "controls": {"emit": False}}
     monkeypatch.setenv("PODIUM_LINEAGE__TRANSPORT", "kafka")
     monkeypatch.setenv("PODIUM_LINEAGE__TOPIC", "lineage")
     found = environment(load_settings("local"), tmp_path, CREDENTIALS)

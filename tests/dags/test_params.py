@@ -10,7 +10,7 @@ DAGS = Path(__file__).parents[2] / "dags"
 MOMENT = "2017-03-01T05:00:00Z"
 GOOD: dict[str, dict[str, Any]] = {
     "build_features": {"partitions": "all"},
-    "erase_household": {"household": 900},
+    "erase_household": {"household": "0123456789abcdef" * 2},
     "maintain_lake": {"tables": "sales.transactions,features.users"},
     "preflight_backfill": {"topic": "inventory", "from": MOMENT, "to": "2017-04-01T00:00:00-04:00", "reprocess": False},
     "replay_quarantine": {
@@ -27,7 +27,7 @@ HOSTILE: list[Any] = [
     *("2017-13-01T05:00:00Z", "\u0662\u0660\u0661\u0667-03-01T05:00:00Z", "900"),
     *("sales.transactions\n", "sales.transactions --x", "s3://lake/a\n", "s3://lake/a b"),
     *([], {}, ["erase", "--household", "900"], ["a\n"], ["\x1b[2J"], [""], [["--help"]], ["x"] * 41),
-    *(-1, 1.5, 2**70, None),
+    *(900, -1, 1.5, 2**70, None),
 ]
 
 

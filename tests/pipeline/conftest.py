@@ -10,7 +10,7 @@ import pytest
 
 from include.config import Settings
 from tests.pipeline.own_cluster import OwnCluster
-from tests.pipeline.running import BROKEN, HOUSEHOLDS, MONTHS, home
+from tests.pipeline.running import BROKEN, HOUSEHOLDS, MONTHS, Home, home
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,7 @@ class Platform:
     output: Path
     settings: Settings
     transcript: str
+    running: Home
 
     @property
     def report(self) -> dict[str, Any]:
@@ -48,4 +49,4 @@ def _demonstration(further: dict[str, str]) -> Iterator[Platform]:
     arguments = ["--months", str(MONTHS), "--households", str(HOUSEHOLDS), "--broken", str(BROKEN)]
     with home("pipeline", further) as running:
         done = running.stack("demo", *arguments, "--output", str(running.report))
-        yield Platform(running.path, running.report, running.settings, done.stdout)
+        yield Platform(running.path, running.report, running.settings, done.stdout, running)

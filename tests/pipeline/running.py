@@ -46,14 +46,15 @@ class Home:
         """Where a demonstration leaves its report."""
         return self.path.with_name(self.path.name + "-report")
 
-    def stack(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run a command of the stack on this platform."""
+    def stack(self, *arguments: str, text: str = "") -> subprocess.CompletedProcess[str]:
+        """Run a command of the stack on this platform, with a text on its standard input."""
         python = os.environ.get("PODIUM_STACK_PYTHON", sys.executable)
         return subprocess.run(
             [python, "-m", "include.stack", *arguments],
             cwd=ROOT,
             env=self.environment,
             text=True,
+            input=text,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             check=False,

@@ -5,7 +5,6 @@ to its pseudonym.
 """
 
 import datetime as dt
-import re
 from collections.abc import Callable
 from typing import Self
 
@@ -15,21 +14,12 @@ from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.exceptions import NoSuchTableError
 
 from include.jobs.lake.catalog import ensure_table
+from include.jobs.lake.named import households_in
 from include.jobs.lake.pseudonyms import Pseudonyms
 from include.jobs.lake.tables import ERASURES
 
 #: The column that names a household, in every table that does.
 HOUSEHOLD = "household_id"
-#: A household in raw bytes, also when they are no JSON any more: the field's name, what stands between, digits.
-_NAMED = re.compile(rb"household_id[^0-9A-Za-z]{0,16}([0-9]{1,19})")
-#: A key that may be one: longer numbers are none, and Python reads none of thousands of digits.
-_KEY = re.compile(rb"[0-9]{1,19}")
-
-
-def households_in(key: bytes | None, value: bytes | None) -> set[int]:
-    """Every household that a raw record names, by its key or in its value."""
-    named = {int(digits) for digits in _NAMED.findall(value or b"")}
-    return named | ({int(key)} if key and _KEY.fullmatch(key) else set())
 
 
 class Erased:
@@ -76,13 +66,17 @@ class Erased:
         gone = [each for each in pc.unique(households).to_pylist() if each is not None and each in self]
         return pc.is_in(households, pa.array(gone, households.type))
 
-    def raw(self, keys: pa.Array, values: pa.Array, details: pa.Array) -> pa.Array:
+    def raw(self, keys: pa.Array, values: pa.Array, details: pa.Array, *, whole: bool = True) -> pa.Array:
         """Which raw records (binary key and value, and why they are broken) name an erased household: booleans.
 
-        Why one is broken tells the household of a value that does not show it, as Avro's do not.
+        Why one is broken tells the household of a value that does not show it, as Avro's do not. `whole`: see
+        `households_in`.
         """
         records = zip(keys.to_pylist(), values.to_pylist(), details.to_pylist(), strict=True)
-        named = (households_in(key, value) | households_in(None, detail.encode()) for key, value, detail in records)
+        named = (
+            households_in(key, value, whole=whole) | households_in(None, detail.encode(), whole=False)
+            for key, value, detail in records
+        )
         return pa.array([any(each in self for each in households) for households in named], pa.bool_())
 
 

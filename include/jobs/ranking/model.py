@@ -1,7 +1,7 @@
 """A ranker's files and its forward pass, in NumPy: shared by trained networks and baselines.
 
 A folder with three files:
-- `model.json`: format, name, inputs, cutoff of the candidates, anything about its making;
+- `model.json`: kind, format, name, inputs, cutoff of the candidates, anything about its making;
 - `weights.npz`: `mean`, `scale` (F,) and, per layer i, `kernel_i` (in, out) and `bias_i` (out,);
 - `candidates.npz`: per household its own best products at the cutoff with their inputs, and the popular products.
 """
@@ -21,6 +21,8 @@ from include.jobs.ranking.features import FEATURES, Matrix, ProductHabits, desig
 from include.jobs.ranking.interactions import Floats, Interactions, Ints
 from include.jobs.ranking.lists import popular_products
 
+#: What `model.json` calls a model like this one.
+KIND = "ranker"
 FORMAT = 1
 #: Standardised inputs are clipped to this many standard deviations: no household is that unlike the others.
 CLIP = 5.0
@@ -183,6 +185,7 @@ class RankerModel:
             popular_purchases=candidates.popular_purchases,
         )
         description = {
+            "kind": KIND,
             "format": FORMAT,
             "name": self.name,
             "features": list(self.ranker.features),

@@ -26,6 +26,8 @@ ARTIFACT_PATH = "model"
 RUN_KEY_TAG = "podium.run_key"
 #: The tag of a version that names the published view of the features which its model serves from.
 FEATURE_VIEW_TAG = "podium.feature_view"
+#: The tag of a version that says when its files were last written anew, without a household that was erased.
+ERASED_TAG = "podium.erased_at"
 
 
 class RegistryError(RankingError):
@@ -102,6 +104,10 @@ class Registry:
         """Set tags of a version."""
         for name, value in tags.items():
             self._client.set_model_version_tag(self.model_name, version, name, value)
+
+    def erased_at(self, version: str) -> str:
+        """When an erasure has last written a version's files anew; empty when none has."""
+        return str(self.version(version).tags.get(ERASED_TAG, ""))
 
     def run_tags(self, version: str) -> dict[str, str]:
         """The tags of the run that made a version."""

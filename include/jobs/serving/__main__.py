@@ -26,6 +26,9 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=8080)
     parser.add_argument("--host", default=os.environ.get("POD_IP") or "0.0.0.0", help="default: $POD_IP, else all")
     parser.add_argument("--grace-period", type=int, default=30, help="seconds for open requests after SIGTERM")
+    parser.add_argument(
+        "--erasures-s", type=float, default=15.0, help="seconds between two looks for households that were erased"
+    )
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     _serve(arguments)
@@ -35,16 +38,20 @@ def _serve(arguments: argparse.Namespace) -> None:
     started = time.monotonic()
     from include.jobs.ranking.registry import Registry, load_uri
     from include.jobs.serving.door import serving_key
+    from include.jobs.serving.forgetting import Forgetting
     from include.jobs.serving.server import PodServer, RankerService, version_of
 
     key = serving_key()
     uri: str = arguments.model_uri
+    registry = None
     if uri.startswith("models:/"):
         name, _, alias = uri.removeprefix("models:/").partition("@")
         registry = Registry.connect(name.partition("/")[0])
         if alias:
             # Replies name the version that was served, whatever the alias names later.
             uri = f"models:/{name}/{registry.version(f'@{alias}').version}"
+    # Asked before the files are read: an erasure in between is seen at the first look.
+    erased_at = registry.erased_at(version_of(uri)) if registry else ""
     model = load_uri(uri)
     _log.info(
         "serve %s (%s, %d households, feature view %s) on %s:%d after %.1f s",
@@ -55,7 +62,12 @@ def _serve(arguments: argparse.Namespace) -> None:
     gc.collect()
     gc.freeze()
     server = PodServer(arguments.host, arguments.port, arguments.grace_period, key, arguments.model_name)
-    server.start([RankerService(arguments.model_name, model, version_of(uri))])
+    service = RankerService(arguments.model_name, model, version_of(uri))
+    # The server keeps no reference to what it no longer serves.
+    del model
+    if registry:
+        Forgetting(registry, version_of(uri), erased_at, service.take, arguments.erasures_s)
+    server.start([service])
 
 
 if __name__ == "__main__":

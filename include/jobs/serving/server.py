@@ -36,10 +36,13 @@ class RankerService(kserve.Model):  # type: ignore[misc]  # kserve has no types
 
     def __init__(self, name: str, model: RankerModel, version: str) -> None:
         super().__init__(name)
-        self._recommender = Recommender(model)
         self._version = version
-        self._feature_view = model.feature_view
+        self.take(model)
         self.ready = True
+
+    def take(self, model: RankerModel) -> None:
+        """Answer from this model from now on; requests that are open go on with the one before."""
+        self._served = Recommender(model), model.feature_view
 
     async def predict(
         self, payload: object, headers: dict[str, str] | None = None, response_headers: dict[str, str] | None = None
@@ -49,9 +52,10 @@ class RankerService(kserve.Model):  # type: ignore[misc]  # kserve has no types
             queries = parse(payload)
         except BadRequestError as error:
             raise InvalidInput(str(error)) from error
+        recommender, feature_view = self._served
         predictions = []
         for query in queries:
-            found = self._recommender.recommend(query.household_id, query.k)
+            found = recommender.recommend(query.household_id, query.k)
             predictions.append(
                 {
                     "household_id": query.household_id,
@@ -59,7 +63,7 @@ class RankerService(kserve.Model):  # type: ignore[misc]  # kserve has no types
                     "scores": found.scores,
                     "personal": found.personal,
                     "model_version": self._version,
-                    "feature_view": self._feature_view,
+                    "feature_view": feature_view,
                 }
             )
         return {"predictions": predictions}

@@ -16,13 +16,16 @@ def main() -> None:
     commands.add_parser("record", help="append what Airflow has recorded to the audit trail")
     verify = commands.add_parser("verify", help="verify the audit trail's chain of hashes")
     verify.add_argument("--head", default="", help="<number>:<hash> noted before, as `record` returned it: hold to it")
+    commands.add_parser(
+        "request", help="ask for an erasure: the household's id on standard input, its pseudonym comes out"
+    )
     household = Parser(add_help=False)
-    household.add_argument("--household", type=int, required=True, help="the household's id")
+    household.add_argument("--household", required=True, help="the household's pseudonym, as `request` returned it")
     commands.add_parser("erase", parents=[household], help="erase a household from tables, models and topics")
-    commands.add_parser("prove", parents=[household], help="search all files for an erased household")
+    commands.add_parser("prove", parents=[household], help="search everything for an erased household")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
-    run = {"record": _record, "verify": _verify, "erase": _erase, "prove": _prove}
+    run = {"record": _record, "verify": _verify, "request": _request, "erase": _erase, "prove": _prove}
     run[arguments.command](arguments)
 
 
@@ -42,26 +45,43 @@ def _verify(arguments: argparse.Namespace) -> None:
     write_result(verify(open_catalog(), Head.parse(arguments.head) if arguments.head else None))
 
 
+def _request(_: argparse.Namespace) -> None:
+    from include.jobs.lake.connections import Connections
+    from include.jobs.lake.pseudonyms import Pseudonyms
+    from include.jobs.upkeep.requests import leave_request
+
+    if sys.stdin.isatty():
+        print("The household's id: ", end="", file=sys.stderr, flush=True)
+    pseudonym = leave_request(Connections.from_environment(), Pseudonyms.from_environment(), sys.stdin.readline())
+    write_result({"household": pseudonym})
+
+
 def _erase(arguments: argparse.Namespace) -> None:
     from include.jobs.lake.catalog import open_catalog
     from include.jobs.lake.connections import Connections, kafka_client
     from include.jobs.lake.pseudonyms import Pseudonyms
     from include.jobs.upkeep.erase import erase
     from include.jobs.upkeep.protect import Models
+    from include.jobs.upkeep.requests import requested
 
     connections, models, pseudonyms = Connections.from_environment(), Models.connect(), Pseudonyms.from_environment()
-    write_result(erase(connections, open_catalog(connections), models, pseudonyms, arguments.household, kafka_client()))
+    household = requested(connections, pseudonyms, arguments.household)
+    write_result(erase(connections, open_catalog(connections), models, pseudonyms, household, kafka_client()))
 
 
 def _prove(arguments: argparse.Namespace) -> None:
     from include.jobs.lake.catalog import open_catalog
-    from include.jobs.lake.connections import Connections
+    from include.jobs.lake.connections import Connections, kafka_client
     from include.jobs.lake.pseudonyms import Pseudonyms
     from include.jobs.upkeep.erase import prove
     from include.jobs.upkeep.protect import Models
+    from include.jobs.upkeep.requests import drop_request, requested
 
     connections, models, pseudonyms = Connections.from_environment(), Models.connect(), Pseudonyms.from_environment()
-    write_result(prove(connections, open_catalog(connections), models, pseudonyms, arguments.household))
+    household = requested(connections, pseudonyms, arguments.household)
+    result = prove(connections, open_catalog(connections), models, pseudonyms, household, kafka_client())
+    drop_request(connections, arguments.household)
+    write_result(result)
 
 
 if __name__ == "__main__":

@@ -6,28 +6,44 @@ answers for the model decides when it is trained again.
 """
 
 import dataclasses
+import json
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
 
 import numpy as np
+import pyarrow as pa
 from mlflow.entities import LifecycleStage, Run, ViewType
+from mlflow.exceptions import MlflowException
 from pyiceberg.catalog.sql import SqlCatalog
 
 from include.jobs.lake.erasures import HOUSEHOLD
+from include.jobs.lake.errors import JobError
 from include.jobs.ranking import fingerprints
-from include.jobs.ranking.model import Candidates, RankerModel
-from include.jobs.ranking.registry import ARTIFACT_PATH
+from include.jobs.ranking.errors import ModelFormatError
+from include.jobs.ranking.model import KIND, Candidates, RankerModel
+from include.jobs.ranking.registry import ARTIFACT_PATH, ERASED_TAG
 from include.jobs.upkeep.erase_tables import Rewritten, holds
+from include.jobs.upkeep.eyes import Seen
 from include.jobs.upkeep.protect import SNAPSHOT_TAG, Models, ModelSnapshots
+from include.jobs.upkeep.search import Search
 from include.jobs.upkeep.tables import all_tables
 
 #: Tag of a version that has seen an erased household: `podium.erasure.<pseudonym>`, its value when it was erased.
 FLAG: Final = "podium.erasure."
 
 log = logging.getLogger(__name__)
+
+
+class ArtifactError(JobError):
+    """MLflow does not give or take the files of a model."""
+
+
+class _UnknownKind(Exception):
+    """Nothing here can read a model."""
 
 
 def flag_models(catalog: SqlCatalog, models: Models, household_id: int, pseudonym: str, moment: str) -> list[str]:
@@ -68,23 +84,51 @@ def follow_tags(models: Models, rewritten: list[Rewritten]) -> None:
                 models.client.set_tag(model.run_id, f"{SNAPSHOT_TAG}{table}", str(each.after))
 
 
-def erase_artifacts(models: Models, household_id: int) -> list[str]:
-    """Write the files of every run's model anew that know the household; the ids of those runs."""
-    done = []
+@dataclass(slots=True)
+class Artifacts:
+    """What became of the models among the runs' files: ids of runs, and models that are of no known kind, with why."""
+
+    rewritten: list[str] = field(default_factory=list)
+    not_read: dict[str, str] = field(default_factory=dict)
+
+
+def erase_artifacts(models: Models, household_id: int) -> Artifacts:
+    """Write the files of every run's model anew that know the household. Each by the kind that its manifest names.
+
+    A model that nobody here can read is named with the reason, and is no obstacle: the proof searches its files, and
+    whoever made it knows what to do.
+
+    Raises:
+        ArtifactError: MLflow does not give or take a run's files.
+    """
+    done, named = Artifacts(), versions_of_runs(models)
     for run in runs(models):
-        with TemporaryDirectory(prefix="podium-model-") as folder:
-            model = load(models, run, Path(folder))
-            if model is None or household_id not in model.candidates.household_id:
-                continue
-            without = Path(folder) / "without"
-            without.mkdir()
-            dataclasses.replace(model, candidates=_without(model.candidates, household_id)).save(without)
-            allowed = fingerprints.replacing(Path(folder) / ARTIFACT_PATH, without, run.data.tags)
-            _tag(models, run, allowed)
-            models.client.log_artifacts(run.info.run_id, str(without), ARTIFACT_PATH)
-            _tag(models, run, fingerprints.of_files(without) if allowed else {})
-        log.info("wrote the model of run %s anew", run.info.run_id)
-        done.append(run.info.run_id)
+        run_id = run.info.run_id
+        what = f"run {run_id} ({named.get(run_id, 'not registered')})"
+        try:
+            with TemporaryDirectory(prefix="podium-model-") as folder:
+                path = _fetch(models, run_id, Path(folder))
+                if path is None:
+                    continue
+                without = Path(folder) / "without"
+                without.mkdir()
+                if not _eraser(path)(path, without, household_id):
+                    continue
+                allowed = fingerprints.replacing(path, without, run.data.tags)
+                _tag(models, run, allowed)
+                models.client.log_artifacts(run_id, str(without), ARTIFACT_PATH)
+                _tag(models, run, fingerprints.of_files(without) if allowed else {})
+        except (_UnknownKind, ModelFormatError) as error:
+            done.not_read[what] = str(error)
+            log.warning("the model of %s cannot be read: %s", what, error)
+        except (MlflowException, OSError) as error:
+            raise ArtifactError(
+                f"the model of {what} cannot be written anew: MLflow does not give or take its files "
+                f"({type(error).__name__}: {error}). Mend that, then run this again"
+            ) from error
+        else:
+            log.info("wrote the model of %s anew", what)
+            done.rewritten.append(run_id)
     return done
 
 
@@ -95,17 +139,40 @@ def _tag(models: Models, run: Run, tags: Mapping[str, str]) -> None:
             models.client.set_tag(run.info.run_id, name, value)
 
 
-def knowing(models: Models, household_id: int) -> tuple[int, list[str]]:
-    """How many models there are, and the runs of those whose files know the household."""
-    searched, found = 0, []
+def announce(models: Models, moment: str) -> None:
+    """Tell whoever serves a version that its files were written anew: servers look at this tag."""
+    for model in models.snapshots():
+        models.client.set_model_version_tag(model.name, model.version, ERASED_TAG, moment)
+
+
+def search_runs(models: Models, search: Search) -> None:
+    """Search all that MLflow keeps of every run: parameters, tags, and every file."""
+    named = versions_of_runs(models)
     for run in runs(models):
-        with TemporaryDirectory(prefix="podium-model-") as folder:
-            model = load(models, run, Path(folder))
-        if model is not None:
-            searched += 1
-            if household_id in model.candidates.household_id:
-                found.append(run.info.run_id)
-    return searched, found
+        run_id = run.info.run_id
+        what = f"run {run_id} ({named.get(run_id, 'not registered')})"
+        search.places["runs"] += 1
+        told = {**run.data.params, **run.data.tags}
+        for name, value in told.items():
+            search.note(f"{what}, {name}", search.eyes.look(f"{name}={value}".encode()))
+        with TemporaryDirectory(prefix="podium-run-") as folder:
+            try:
+                path = Path(models.client.download_artifacts(run_id, "", folder))
+            except (MlflowException, OSError) as error:
+                search.note(f"{what}, its files: {error}", Seen(unread="files that cannot be fetched"))
+                continue
+            for file in sorted(each for each in path.rglob("*") if each.is_file()):
+                with pa.OSFile(str(file)) as source:
+                    search.file(f"{what}, {file.relative_to(path)}", source)
+
+
+def versions_of_runs(models: Models) -> dict[str, str]:
+    """The registered versions, `name/version, …`, by the run that made them."""
+    found: dict[str, str] = {}
+    for model in models.snapshots():
+        version = f"{model.name}/{model.version}"
+        found[model.run_id] = f"{found[model.run_id]}, {version}" if model.run_id in found else version
+    return found
 
 
 def runs(models: Models) -> Iterator[Run]:
@@ -120,17 +187,44 @@ def runs(models: Models) -> Iterator[Run]:
             return
 
 
-def load(models: Models, run: Run, folder: Path) -> RankerModel | None:
-    """The model among a run's artifacts; None when it has none.
-
-    Raises:
-        ModelFormatError: its files cannot be read.
-    """
-    run_id = run.info.run_id
+def _fetch(models: Models, run_id: str, folder: Path) -> Path | None:
+    """The model among a run's files; None when it has none."""
     if not any(each.path == ARTIFACT_PATH and each.is_dir for each in models.client.list_artifacts(run_id)):
         return None
-    path = Path(models.client.download_artifacts(run_id, ARTIFACT_PATH, str(folder)))
-    return RankerModel.load(path)
+    return Path(models.client.download_artifacts(run_id, ARTIFACT_PATH, str(folder)))
+
+
+def _eraser(folder: Path) -> Callable[[Path, Path, int], bool]:
+    """What erases from a model of this kind: from a folder into another one; whether there was anything to erase.
+
+    Raises:
+        _UnknownKind: nothing here does.
+    """
+    try:
+        manifest = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise _UnknownKind(
+            f"it has no model.json, but {', '.join(sorted(each.name for each in folder.iterdir()))}"
+        ) from None
+    except ValueError as error:
+        raise _UnknownKind(f"its model.json is damaged: {error}") from error
+    # Rankers of the first days do not say so.
+    kind = manifest.get("kind", KIND) if isinstance(manifest, dict) else None
+    if kind not in _ERASERS:
+        raise _UnknownKind(f"it is of kind {kind!r}, known: {', '.join(_ERASERS)}")
+    return _ERASERS[kind]
+
+
+def _erase_ranker(folder: Path, into: Path, household_id: int) -> bool:
+    model = RankerModel.load(folder)
+    if household_id not in model.candidates.household_id:
+        return False
+    dataclasses.replace(model, candidates=_without(model.candidates, household_id)).save(into)
+    return True
+
+
+#: By the kind that a manifest names. A model that keeps nothing of a household needs one that returns false.
+_ERASERS: Final[Mapping[str, Callable[[Path, Path, int], bool]]] = {KIND: _erase_ranker}
 
 
 def _without(candidates: Candidates, household_id: int) -> Candidates:

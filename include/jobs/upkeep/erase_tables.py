@@ -139,8 +139,16 @@ def _erase_interval(
     current = _ledger(events, branch).get(record.interval)
     if current is None:
         raise _Overtaken(f"interval {record.interval} of {name} was published or discarded")
-    mine = _Part.of(events, current, branch, lambda batch: erased.rows(batch[HOUSEHOLD]))
-    raw = _Part.of(quarantine, current, branch, lambda batch: erased.raw(batch["key"], batch["value"], batch["detail"]))
+    # Where events have no household, a key of the topic is the number of something else.
+    named = HOUSEHOLD in events.schema().column_names
+
+    def rows(batch: pa.RecordBatch) -> pa.Array:
+        return erased.rows(batch[HOUSEHOLD]) if named else pa.repeat(pa.scalar(False), batch.num_rows)
+
+    def raws(batch: pa.RecordBatch) -> pa.Array:
+        return erased.raw(batch["key"], batch["value"], batch["detail"], whole=named)
+
+    mine, raw = _Part.of(events, current, branch, rows), _Part.of(quarantine, current, branch, raws)
     if not mine.gone and not raw.gone:
         return 0, 0
     old = current.counts

@@ -8,18 +8,20 @@ whatever is ingested.
 
 import datetime as dt
 import logging
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType  # type: ignore[attr-defined]
 
-from include.jobs.lake.erasures import households_in
 from include.jobs.lake.errors import JobError
+from include.jobs.lake.named import households_in
 
 TIMEOUT_S: Final = 30.0
 _BATCH: Final = 10_000
+_SOUND: Final = re.compile(rb'"household_id":([1-9][0-9]*)[,}]')
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +34,8 @@ class TopicError(JobError):
 class Held:
     """What a topic holds: records read, those that name the household, and what becomes of them.
 
-    A topic that the broker no longer has (`there` is false) holds nothing.
+    A topic that the broker no longer has (`there` is false) holds nothing. `keys` are those, by partition, that are the
+    household's, or whose last record names it: what a tombstone may remove without taking another household's.
     """
 
     topic: str
@@ -60,21 +63,17 @@ class Held:
         }
 
 
-def search_topic(client: Mapping[str, str], topic: str, household_id: int) -> Held:
+def search_topic(client: Mapping[str, str], topic: str, household_id: int, *, whole: bool = True) -> Held:
     """Read a topic from its first record to what is its last now; `client` is what `kafka_client` gives.
+
+    `whole`: see `households_in`.
 
     Raises:
         TopicError: the broker does not answer, or does not let this client in.
     """
-    try:
-        held = _policy(client, topic)
-        if held.there:
-            _read(client, held, household_id)
-    except KafkaException as error:
-        raise TopicError(
-            f"topic {topic} at {client['bootstrap.servers']} cannot be searched ({error.args[0].str()}): check that "
-            "the broker runs and lets this client read it, then run this again"
-        ) from error
+    held = policy(client, topic)
+    for message in read_topic(client, topic) if held.there else ():
+        _look(held, message, household_id, whole)
     return held
 
 
@@ -96,7 +95,12 @@ def bury(client: Mapping[str, str], held: Held) -> int:
     return len(held.keys)
 
 
-def _policy(client: Mapping[str, str], topic: str) -> Held:
+def policy(client: Mapping[str, str], topic: str) -> Held:
+    """What the broker does with a topic's records; nothing is read.
+
+    Raises:
+        TopicError: the broker does not answer, or does not let this client in.
+    """
     admin = AdminClient(dict(client))
     resource = ConfigResource(ResourceType.TOPIC, topic)
     (answer,) = admin.describe_configs([resource], request_timeout=TIMEOUT_S).values()
@@ -104,7 +108,7 @@ def _policy(client: Mapping[str, str], topic: str) -> Held:
         config = answer.result()
     except KafkaException as error:
         if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
-            raise
+            raise _unsearched(client, topic, error) from error
         return Held(topic, there=False)
     return Held(
         topic,
@@ -113,7 +117,12 @@ def _policy(client: Mapping[str, str], topic: str) -> Held:
     )
 
 
-def _read(client: Mapping[str, str], held: Held, household_id: int) -> None:
+def read_topic(client: Mapping[str, str], topic: str) -> Iterator[Message]:
+    """Every record of a topic, from its first to what is its last now; none of a topic that is not there.
+
+    Raises:
+        TopicError: the broker does not answer, or does not let this client in.
+    """
     settings: dict[str, str | bool] = {
         **client,
         "group.id": "podium-erasure",
@@ -123,38 +132,53 @@ def _read(client: Mapping[str, str], held: Held, household_id: int) -> None:
     }
     consumer = Consumer(settings)
     try:
-        partitions = consumer.list_topics(held.topic, TIMEOUT_S).topics[held.topic].partitions
-        # The end as of now: who writes meanwhile writes what came after the erasure.
-        ends = {
-            number: consumer.get_watermark_offsets(TopicPartition(held.topic, number), TIMEOUT_S)[1]
-            for number in partitions
-        }
-        consumer.assign([TopicPartition(held.topic, number, OFFSET_BEGINNING) for number in partitions])
-        open_partitions = {number for number, end in ends.items() if end > 0}
-        while open_partitions:
-            messages = consumer.consume(_BATCH, TIMEOUT_S)
-            if not messages:
-                raise TopicError(
-                    f"topic {held.topic} at {client['bootstrap.servers']} gave nothing for {TIMEOUT_S:.0f} s: is the "
-                    "broker up?"
-                )
-            for message in messages:
-                _look(held, message, household_id)
-                if message.error() or (message.offset() or 0) + 1 >= ends[message.partition()]:
-                    open_partitions.discard(message.partition())
+        yield from _records(consumer, topic)
+    except KafkaException as error:
+        raise _unsearched(client, topic, error) from error
     finally:
         consumer.close()
 
 
-def _look(held: Held, message: Any, household_id: int) -> None:
-    error = message.error()
-    if error is not None:
-        if error.code() != KafkaError._PARTITION_EOF:
-            raise KafkaException(error)
-        return
+def _records(consumer: Consumer, topic: str) -> Iterator[Message]:
+    partitions = consumer.list_topics(topic, TIMEOUT_S).topics[topic].partitions
+    # The end as of now: who writes meanwhile writes what came after the erasure.
+    ends = {
+        number: consumer.get_watermark_offsets(TopicPartition(topic, number), TIMEOUT_S)[1] for number in partitions
+    }
+    consumer.assign([TopicPartition(topic, number, OFFSET_BEGINNING) for number in partitions])
+    open_partitions = {number for number, end in ends.items() if end > 0}
+    while open_partitions:
+        messages = consumer.consume(_BATCH, TIMEOUT_S)
+        if not messages:
+            raise TopicError(f"topic {topic} gave nothing for {TIMEOUT_S:.0f} s: is the broker up?")
+        for message in messages:
+            error = message.error()
+            if error is None:
+                yield message
+            elif error.code() != KafkaError._PARTITION_EOF:
+                raise KafkaException(error)
+            if error is not None or (message.offset() or 0) + 1 >= ends[message.partition()]:
+                open_partitions.discard(message.partition())
+
+
+def _unsearched(client: Mapping[str, str], topic: str, error: KafkaException) -> TopicError:
+    return TopicError(
+        f"topic {topic} at {client['bootstrap.servers']} cannot be searched ({error.args[0].str()}): check that "
+        "the broker runs and lets this client read it, then run this again"
+    )
+
+
+def _look(held: Held, message: Message, household_id: int, whole: bool) -> None:
     held.read += 1
     key, value = message.key(), message.value()
-    if household_id not in households_in(key, value):
+    if key and value and set(_SOUND.findall(value)) == {key} and key != b"%d" % household_id:
+        # A sound record of another household, as nearly all are.
+        held.keys.discard((message.partition(), key))
+        return
+    place, by_key = (message.partition(), key), household_id in households_in(key, None, whole=whole)
+    if not by_key and household_id not in households_in(None, value, whole=whole):
+        # Compaction keeps this one of the key, and takes those before it.
+        held.keys.discard(place)
         return
     if value is None and held.compacted:
         # A tombstone, from an earlier erasure: it is what removes the others.
@@ -162,4 +186,4 @@ def _look(held: Held, message: Any, household_id: int) -> None:
     held.naming += 1
     held.latest_ms = max(held.latest_ms, message.timestamp()[1])
     if key is not None:
-        held.keys.add((message.partition(), key))
+        held.keys.add(place)

@@ -10,7 +10,7 @@ from pyiceberg.catalog.sql import SqlCatalog
 from include.jobs.ingest import framed as framed_module
 from include.jobs.ingest.reference import write_reference
 from include.jobs.lake.connections import ConnectionSettingsError
-from include.jobs.lake.erasures import Erased, households_in, put_on_list
+from include.jobs.lake.erasures import Erased, put_on_list
 from include.jobs.lake.ledger import Interval
 from include.jobs.lake.pseudonyms import Pseudonyms
 from include.jobs.lake.tables import ERASURES, HOUSEHOLDS, QUARANTINE
@@ -93,28 +93,6 @@ def test_a_list_without_a_key_stops_the_ingest(
     (tmp_path / "pseudonym_key").unlink()
     with pytest.raises(ConnectionSettingsError, match="pseudonym_key cannot be read"):
         ingest_days(catalog, broker, topic, [DAY])
-
-
-@pytest.mark.parametrize(
-    ("key", "value", "named"),
-    [
-        (b"900", None, {900}),
-        (b"0900", b"", {900}),
-        (b"x900", b"900", set()),
-        # More digits than Python reads as a number.
-        (b"9" * 5000, b'{"household_id": 900}', {900}),
-        (None, b'{"household_id": 900, "basket_id": 901}', {900}),
-        (None, b'{"household_id":"900"}', {900}),
-        (None, b"{'household_id' : 900.0", {900}),
-        (None, b'{\\"household_id\\":\\"900\\"}', {900}),
-        (None, b'{"household_id": null, "basket_id": 901}', set()),
-        (b"901", b'{"household_id": 900}{"household_id": 902}', {900, 901, 902}),
-    ],
-)
-def test_raw_records_tell_their_households_also_when_they_are_broken(
-    key: bytes | None, value: bytes | None, named: set[int]
-) -> None:
-    assert households_in(key, value) == named
 
 
 def test_nobody_is_erased_without_a_list(catalog: SqlCatalog) -> None:

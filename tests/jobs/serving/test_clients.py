@@ -95,7 +95,7 @@ def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def server(model_folder: Path, log: Path) -> Iterator[Server]:
     with log.open("w") as stream:
-        server = start(model_folder, "127.0.0.12", stream)
+        server = start(model_folder, "127.0.0.12", model_folder.with_name("credentials"), log=stream)
         try:
             wait_until_ready(server)
             yield server

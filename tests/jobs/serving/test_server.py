@@ -45,15 +45,14 @@ class Server:
             return error.code, json.loads(error.read())
 
 
-def start(folder: Path, host: str, log: IO[str] | None = None) -> Server:
-    credentials = folder.with_name("credentials")
+def start(model: Path | str, host: str, credentials: Path, *arguments: str, log: IO[str] | None = None) -> Server:
     credentials.mkdir(exist_ok=True)
     (credentials / "serving_key").write_text(f"{KEY}\n")
     with socket.socket() as probe:
         probe.bind((host, 0))
         port = probe.getsockname()[1]
     process = subprocess.Popen(
-        [sys.executable, "-m", "include.jobs.serving", "--model-uri", str(folder), "--port", str(port)],
+        [sys.executable, "-m", "include.jobs.serving", "--model-uri", str(model), "--port", str(port), *arguments],
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(ROOT), "POD_IP": host, "PODIUM_CREDENTIALS_DIR": str(credentials)},
         stdout=log or subprocess.PIPE,
@@ -79,7 +78,7 @@ def wait_until_ready(server: Server) -> None:
 @pytest.fixture(scope="module")
 def server(model_folder: Path) -> Iterator[Server]:
     # Not 127.0.0.1: pods have loopback addresses of their own, and must leave the others alone.
-    server = start(model_folder, "127.0.0.9")
+    server = start(model_folder, "127.0.0.9", model_folder.with_name("credentials"))
     try:
         wait_until_ready(server)
         yield server
@@ -170,7 +169,7 @@ def test_many_at_once_are_all_answered(server: Server) -> None:
 
 
 def test_sigterm_ends_it_without_an_error(model_folder: Path) -> None:
-    server = start(model_folder, "127.0.0.10")
+    server = start(model_folder, "127.0.0.10", model_folder.with_name("credentials"))
     try:
         wait_until_ready(server)
         server.process.send_signal(signal.SIGTERM)
@@ -181,7 +180,7 @@ def test_sigterm_ends_it_without_an_error(model_folder: Path) -> None:
 
 
 def test_a_model_that_cannot_be_read_is_told_in_one_line(tmp_path: Path) -> None:
-    server = start(tmp_path, "127.0.0.11")
+    server = start(tmp_path, "127.0.0.11", tmp_path.with_name("credentials"))
     output, _ = server.process.communicate(timeout=START_S)
     assert server.process.returncode == 1
     assert output.strip().splitlines()[-1].startswith("ModelFormatError: model in")

@@ -13,6 +13,7 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 from pyiceberg.catalog.sql import SqlCatalog
+from pyiceberg.types import LongType
 from pyspark.sql import SparkSession
 
 from include.jobs.lake.catalog import ensure_table
@@ -23,16 +24,19 @@ from include.jobs.lake.feature_view import published_view
 from include.jobs.lake.ledger import Ledger
 from include.jobs.lake.pseudonyms import Pseudonyms
 from include.jobs.lake.result import read_object
-from include.jobs.lake.tables import FEATURES_SERVING, HOUSEHOLDS, QUARANTINE
+from include.jobs.lake.tables import FEATURES_SERVING, HOUSEHOLDS, QUARANTINE, EventTables
 from include.jobs.ranking.model import Candidates, RankerModel, own_frequency
-from include.jobs.upkeep.erase import NotErasedError, erase, prove, report_address
-from include.jobs.upkeep.erase_models import FLAG, load, runs
+from include.jobs.upkeep.erase import NotErasedError, Verdict, erase, prove, report_address
+from include.jobs.upkeep.erase_models import FLAG, Artifacts, erase_artifacts, search_runs
 from include.jobs.upkeep.erase_tables import ErasureError
+from include.jobs.upkeep.eyes import Eyes
 from include.jobs.upkeep.maintain import Policy, maintain_all
 from include.jobs.upkeep.protect import Models, protect
+from include.jobs.upkeep.search import Search
 from include.jobs.upkeep.tables import all_tables
 from tests.jobs.contracted import SALES
 from tests.jobs.published import publish_view
+from tests.jobs.shapes import ALONE, ID, NAMED, OTHERS
 from tests.jobs.upkeep.lake import broken, fill, hour, record, register, sale
 
 ERASED, OTHER = 900, 901
@@ -120,20 +124,20 @@ def test_a_household_goes_from_everywhere_and_everybody_else_stays(
     pseudonyms = Pseudonyms("a key")
     done = erase(connections, catalog, models, pseudonyms, ERASED, topic)
 
-    assert done["rows"] == {NAME: 6, QUARANTINE.identifier: 3, HOUSEHOLDS.identifier: 1}
+    assert done["rows"] == {NAME: 6, QUARANTINE.identifier: 4, HOUSEHOLDS.identifier: 1}
     assert str(ERASED) not in json.dumps({name: done[name] for name in ("pseudonym", "models", "topics")})
     assert listed_pseudonyms(catalog) == {pseudonyms.household(ERASED)} == {done["pseudonym"]}
     # The ledger still adds up, for what is closed and for what is staged.
     table = catalog.load_table(NAME)
     closed, staged = Ledger.from_properties(table.properties), Ledger.of_staged(table.properties)
     counts = [(each.counts.read, each.counts.accepted, each.counts.quarantined, each.counts.erased) for each in closed]
-    assert counts == [(6, 4, 0, 2), (11, 4, 2, 5)]
+    assert counts == [(6, 4, 0, 2), (11, 4, 1, 6)]
     assert [(each.counts.accepted, each.counts.erased) for each in staged] == [(4, 2)]
     scan = scan_interval(table, hour(5), STAGING)
     assert scan is not None
     assert ERASED not in scan.to_arrow()["household_id"].to_pylist()
     left = catalog.load_table(QUARANTINE.identifier).scan().to_arrow()["value"].to_pylist()
-    assert sorted(left) == sorted([RAW[3][1], RAW[4][1]])
+    assert left == [RAW[3][1]]
     # The model that saw it is flagged; both forget whom they would serve it to.
     assert done["models"] == ["recommender/2"]
     assert FLAG + done["pseudonym"] in models.client.get_model_version("recommender", "2").tags
@@ -147,20 +151,27 @@ def test_a_household_goes_from_everywhere_and_everybody_else_stays(
     assert sorted(table.scan(snapshot_id=snapshots["2"]).to_arrow()["household_id"].to_pylist()) == [903, 904, 905, 906]
 
     with pytest.raises(NotErasedError, match=r"is still in \d+ places:\n  s3://lake/warehouse/"):
-        prove(connections, catalog, models, pseudonyms, ERASED)
+        prove(connections, catalog, models, pseudonyms, ERASED, topic)
     expire(spark, catalog)
-    proof = prove(connections, catalog, models, pseudonyms, ERASED)
+    proof = prove(connections, catalog, models, pseudonyms, ERASED, topic)
 
     assert proof["searched"]["left"] == {}
-    assert proof["searched"]["files"] >= 5
+    assert proof["searched"]["searched"]["files"] >= 5
+    assert proof["searched"]["searched"]["runs"] == 2
+    # Another's basket has the same number.
+    assert [place.rpartition("/")[2][-8:] for place in proof["searched"]["chance"]] == [".parquet"]
+    # Nobody can take single records out of a topic.
+    assert proof["verdict"] == Verdict.FOUND
+    assert proof["topics"]["left"] == {f"topic {TOPIC}": 4}
+    assert [(each["naming"], each["gone_by"]) for each in proof["topics"]["held"]] == [(4, None)]
     looked_at = {each["name"]: int(each.get("snapshot_id", 0)) for each in proof["datasets"]["inputs"]}
     assert set(looked_at) == set(all_tables(catalog))
     assert looked_at[NAME] == catalog.load_table(NAME).metadata.current_snapshot_id
     told = read_object(report_address(connections, done["pseudonym"]), connections)
-    assert told["proof"]["models"] == {"searched": 2, "left": []}
+    assert told["proof"]["verdict"] == proof["verdict"]
     assert told["topics"] == [
         {
-            **{"topic": TOPIC, "there": True, "read": 5, "naming": 3},
+            **{"topic": TOPIC, "there": True, "read": 5, "naming": 4},
             **{"compacted": False, "retention_ms": -1, "gone_by": None},
         }
     ]
@@ -178,25 +189,109 @@ def test_a_household_goes_from_everywhere_and_everybody_else_stays(
 
 
 def test_a_model_without_the_household_serves_the_others_the_same(models: Models, tmp_path: Path) -> None:
-    from include.jobs.upkeep.erase_models import erase_artifacts, knowing
-
     register(models.client, "recommender", {})
     run_id = models.client.get_model_version("recommender", "1").run_id
     (tmp_path / "files").mkdir()
     model([899, ERASED, OTHER]).save(tmp_path / "files")
     models.client.log_artifacts(run_id, str(tmp_path / "files"), "model")
-    assert knowing(models, ERASED) == (1, [run_id])
-    assert erase_artifacts(models, ERASED) == [run_id]
-    assert knowing(models, ERASED) == (1, [])
-    (run,) = runs(models)
-    (tmp_path / "now").mkdir()
-    now = load(models, run, tmp_path / "now")
-    assert now is not None
+    assert searched(models).left == {f"run {run_id} (recommender/1), model/candidates.npz": 1}
+    assert erase_artifacts(models, ERASED) == Artifacts([run_id], {})
+    assert searched(models).left == {}
+    now = RankerModel.load(Path(models.client.download_artifacts(run_id, "model", str(tmp_path))))
     kept = now.candidates
     assert kept.household_id.tolist() == [899, OTHER]
     assert kept.offsets.tolist() == [0, 2, 4]
     assert kept.product_id.tolist() == [0, 1, 4, 5]
     assert kept.inputs[:, 0].tolist() == [0.0, 1.0, 4.0, 5.0]
+
+
+def test_a_model_that_nobody_can_read_is_named_and_no_obstacle(models: Models, tmp_path: Path) -> None:
+    contents = {
+        "demand": {"MLmodel": b"flavors: {sklearn: {}}", "model.bin": bytes(range(256)) * 4},
+        "fraud": {"model.json": b'{"kind": "fraud", "format": 1}'},
+        "damaged": {"model.json": b'{"kind": "ranker"'},
+        "half": {"model.json": b'{"kind": "ranker", "format": 1, "name": "half"}'},
+        "listed": {"MLmodel": b"{}", "households.json": b'{"household_id": [899, 900]}'},
+    }
+    runs = {}
+    for name, files in contents.items():
+        register(models.client, name, {})
+        runs[name] = models.client.get_model_version(name, "1").run_id
+        for file, content in files.items():
+            (tmp_path / name).mkdir(exist_ok=True)
+            (tmp_path / name / file).write_bytes(content)
+        models.client.log_artifacts(runs[name], str(tmp_path / name), "model")
+    done = erase_artifacts(models, ERASED)
+    assert done.rewritten == []
+    why = {name: done.not_read[f"run {run_id} ({name}/1)"] for name, run_id in runs.items()}
+    assert why["demand"] == "it has no model.json, but MLmodel, model.bin"
+    assert why["fraud"] == "it is of kind 'fraud', known: ranker"
+    assert why["damaged"].startswith("its model.json is damaged")
+    assert "cannot be read" in why["half"]
+    search = searched(models)
+    assert search.left == {f"run {runs['listed']} (listed/1), model/households.json": 1}
+    assert [*search.unread["bytes of no known kind"]] == [f"run {runs['demand']} (demand/1), model/model.bin"]
+    assert Verdict.of(search) == Verdict.FOUND
+
+
+def searched(models: Models) -> Search:
+    search = Search(Eyes(ERASED))
+    search_runs(models, search)
+    return search
+
+
+def test_what_was_quarantined_in_any_shape_goes_and_the_proof_finds_none(
+    spark: SparkSession, catalog: SqlCatalog, connections: Connections, models: Models, topic: dict[str, str]
+) -> None:
+    """Those of others stay, though the same digits are in them, and leave the verdict open."""
+    shapes = [*((shape, b"x") for shape in ALONE.values()), *((b"5", shape) for shape in NAMED.values())]
+    others = [(b"5", shape) for shape in OTHERS.values()]
+    raw = [broken(place, hour(1), key, value) for place, (key, value) in enumerate([*shapes, *others])]
+    fill(catalog, 1, raw, spec=QUARANTINE)
+    fill(catalog, 1, sales(1), record=record(1, 6, len(raw)))
+    before = Search(Eyes(ID))
+    before.bucket(connections.filesystem(), "lake")
+    assert before.left.total() == len(shapes)
+
+    pseudonyms = Pseudonyms("a key")
+    assert erase(connections, catalog, models, pseudonyms, ID, topic)["rows"][QUARANTINE.identifier] == len(shapes)
+    left = catalog.load_table(QUARANTINE.identifier).scan().to_arrow()["value"].to_pylist()
+    assert sorted(left) == sorted(shape for _, shape in others)
+    expire(spark, catalog)
+    proof = prove(connections, catalog, models, pseudonyms, ID, topic)
+    assert proof["searched"]["left"] == {}
+    assert proof["verdict"] == Verdict.UNCLEAR
+    assert sum(proof["searched"]["chance"].values()) == sum(b"77001" in shape for _, shape in others[2:])
+
+
+def test_the_proof_does_not_take_what_it_cannot_read_for_clean(connections: Connections, catalog: SqlCatalog) -> None:
+    files = connections.filesystem()
+    contents = {
+        "clean.txt": b"nothing here",
+        "image.png": b"\x89PNG\r\n",
+        "broken.parquet": b"PAR1 and no more",
+        "sealed.bin": bytes(range(128, 256)),
+        "schema.json": b'{"household_id": 901, "customer": 900}',
+        "mine.ndjson": b'{"household_id": 901}\n{"household_id": 900.0}\n',
+    }
+    for name, content in contents.items():
+        with files.open_output_stream(f"lake/search/{name}") as stream:
+            stream.write(content)
+    verdicts = {}
+    for name in contents:
+        search = Search(Eyes(ERASED))
+        with files.open_input_file(f"lake/search/{name}") as source:
+            search.file(name, source)
+        verdicts[name] = Verdict.of(search).value
+    files.delete_dir("lake/search")
+    assert verdicts == {
+        "clean.txt": "nothing left",
+        "image.png": "not understood",
+        "broken.parquet": "not understood",
+        "sealed.bin": "not understood",
+        "schema.json": "not understood",
+        "mine.ndjson": "found",
+    }
 
 
 def test_a_crash_between_events_and_quarantine_is_mended_by_the_next_run(
@@ -227,12 +322,13 @@ def test_a_value_that_does_not_show_its_household_is_known_by_why_it_is_broken(
 ) -> None:
     """As Avro's do not."""
     from include.jobs.upkeep.erase_tables import erase_rows
-    from include.jobs.upkeep.search import search_bucket
 
     hidden = broken(9, hour(1), b"901", b"\0\0\0\0\1\x88\x0e") | {"detail": "quantity -1; household_id 900"}
     fill(catalog, 1, [hidden, broken(8, hour(1), b"901", b"y")], spec=QUARANTINE)
     fill(catalog, 1, [sale(1, hour(1), OTHER)], record=record(1, 1, 2))
-    assert sum(search_bucket(connections, ERASED).left.values()) == 1
+    search = Search(Eyes(ERASED))
+    search.bucket(connections.filesystem(), "lake")
+    assert search.left.total() == 1
     assert erase_rows(catalog, ERASED) == {NAME: 0, QUARANTINE.identifier: 1}
     assert catalog.load_table(QUARANTINE.identifier).scan().to_arrow()["value"].to_pylist() == [b"y"]
 
@@ -277,6 +373,19 @@ def test_the_view_of_the_features_names_the_same_without_the_household(
     rows = catalog.load_table(NAME).scan(snapshot_id=now.snapshots[NAME]).to_arrow()
     assert sorted(rows["household_id"].to_pylist()) == [903, 904, 905, 906]
     assert now.snapshots[NAME] not in (seen, catalog.load_table(NAME).metadata.current_snapshot_id)
+
+
+def test_a_topic_of_something_else_has_keys_of_its_own(catalog: SqlCatalog) -> None:
+    """Only what its records call a household is one."""
+    from include.jobs.upkeep.erase_tables import erase_rows
+
+    stock = EventTables.of("stock.levels", [("product_id", LongType(), True)])
+    raw = [broken(1, hour(0), b"900", b"no JSON"), broken(2, hour(0), b"7", b'{"household_id": "900"}')]
+    fill(catalog, 0, raw, spec=stock.quarantine)
+    row = {"interval_start": hour(0), "kafka_partition": 0, "kafka_offset": 0, "event_time": hour(0), "product_id": 900}
+    fill(catalog, 0, [row], spec=stock.events, record=record(0, 1, 2))
+    assert erase_rows(catalog, ERASED) == {"stock.levels": 0, "stock.levels_quarantine": 1}
+    assert catalog.load_table("stock.levels_quarantine").scan().to_arrow()["key"].to_pylist() == [b"900"]
 
 
 def test_other_tables_of_events_are_erased_too(catalog: SqlCatalog) -> None:

@@ -85,3 +85,23 @@ def test_who_is_not_let_in_does_not_take_a_topic_for_searched(
     monkeypatch.setattr("include.jobs.upkeep.erase_topics.TIMEOUT_S", 5.0)
     with pytest.raises(TopicError, match=r"topic kept at .* cannot be searched"):
         search_topic(client | {"sasl.password": "let me in, please"}, "kept", ERASED)
+
+
+def test_a_tombstone_takes_no_other_household_s_records(secured: Secured, client: dict[str, str]) -> None:
+    now = dt.datetime.now(dt.UTC)
+    records: Records = [
+        (b"901", b'{"household_id": 900, "note": "wrong key"}'),
+        (b"901", b'{"household_id": 901}'),
+        (b"event-5", b'{"household_id": 900}'),
+        (b'{"household_id": 900}', b"x"),
+    ]
+    fill(secured, "mixed", records, now, cleanup_policy="compact")
+    held = search_topic(client, "mixed", ERASED)
+    assert held.naming == 3
+    assert {key for _, key in held.keys} == {b"event-5", b'{"household_id": 900}'}
+
+
+def test_keys_of_a_topic_of_something_else_are_no_households(secured: Secured, client: dict[str, str]) -> None:
+    fill(secured, "products", [(b"900", b'{"product_id": 900}')], dt.datetime.now(dt.UTC), cleanup_policy="compact")
+    held = search_topic(client, "products", ERASED, whole=False)
+    assert (held.read, held.naming, held.keys) == (1, 0, set())
