@@ -23,7 +23,7 @@ from include.jobs.lake import lineage
 from include.jobs.lake.catalog import ensure_table, load_table
 from include.jobs.lake.commits import commit
 from include.jobs.lake.connections import Connections
-from include.jobs.lake.errors import JobError
+from include.jobs.lake.errors import JobError, LakeError
 from include.jobs.lake.inbox import Inbox, malformed
 from include.jobs.lake.tables import AUDIT
 
@@ -141,6 +141,11 @@ def verify(catalog: SqlCatalog, noted: Head | None = None) -> dict[str, Any]:
         TamperedError: lists what is wrong, in order.
         LakeError: there is no trail.
     """
+    if not catalog.table_exists(AUDIT.identifier):
+        raise LakeError(
+            f"there is no audit trail yet: {AUDIT.identifier} is made by the first run of the DAG record_audit. Start "
+            'one (`make airflow ARGS="dags trigger record_audit"`) and verify again when it has ended'
+        )
     table = load_table(catalog, AUDIT.identifier)
     rows = table.scan().to_arrow().sort_by("number").to_pylist()
     wrong = list(_problems(rows, Head.of(table), noted))

@@ -191,5 +191,5 @@ def test_what_is_no_head_says_so(text: str) -> None:
 
 
 def test_without_a_trail_there_is_nothing_to_verify(catalog: SqlCatalog) -> None:
-    with pytest.raises(LakeError, match=r"platform\.audit is not in the lake"):
+    with pytest.raises(LakeError, match=r"platform\.audit is made by the first run of the DAG record_audit"):
         verify(catalog)
