@@ -209,7 +209,7 @@ def _eraser(folder: Path) -> Callable[[Path, Path, int], bool]:
     except ValueError as error:
         raise _UnknownKind(f"its model.json is damaged: {error}") from error
     # Rankers of the first days do not say so.
-    kind = manifest.get("kind", KIND) if isinstance(manifest, dict) else None
+    kind = str(manifest.get("kind", KIND)) if isinstance(manifest, dict) else "no object"
     if kind not in _ERASERS:
         raise _UnknownKind(f"it is of kind {kind!r}, known: {', '.join(_ERASERS)}")
     return _ERASERS[kind]

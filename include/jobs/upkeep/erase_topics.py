@@ -171,11 +171,12 @@ def _unsearched(client: Mapping[str, str], topic: str, error: KafkaException) ->
 def _look(held: Held, message: Message, household_id: int, whole: bool) -> None:
     held.read += 1
     key, value = message.key(), message.value()
+    place = message.partition() or 0, key or b""
     if key and value and set(_SOUND.findall(value)) == {key} and key != b"%d" % household_id:
         # A sound record of another household, as nearly all are.
-        held.keys.discard((message.partition(), key))
+        held.keys.discard(place)
         return
-    place, by_key = (message.partition(), key), household_id in households_in(key, None, whole=whole)
+    by_key = household_id in households_in(key, None, whole=whole)
     if not by_key and household_id not in households_in(None, value, whole=whole):
         # Compaction keeps this one of the key, and takes those before it.
         held.keys.discard(place)

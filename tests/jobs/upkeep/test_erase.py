@@ -207,7 +207,7 @@ def test_a_model_without_the_household_serves_the_others_the_same(models: Models
 
 def test_a_model_that_nobody_can_read_is_named_and_no_obstacle(models: Models, tmp_path: Path) -> None:
     contents = {
-        "demand": {"MLmodel": b"flavors: {sklearn: {}}", "model.bin": bytes(range(256)) * 4},
+        "demand": {"MLmodel": b"flavors: {sklearn: {}}", "model.bin": bytes(range(128, 256)) * 8},
         "fraud": {"model.json": b'{"kind": "fraud", "format": 1}'},
         "damaged": {"model.json": b'{"kind": "ranker"'},
         "half": {"model.json": b'{"kind": "ranker", "format": 1, "name": "half"}'},
