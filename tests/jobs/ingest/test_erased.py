@@ -17,6 +17,7 @@ from include.jobs.lake.tables import ERASURES, HOUSEHOLDS, QUARANTINE
 from tests.jobs.ingest.broker import Broker, at, record
 from tests.jobs.ingest.test_days import ingest_days, validate_days
 from tests.jobs.ingest.test_interval import rows
+from tests.jobs.shapes import ALONE, ID, NAMED, OTHERS
 
 DAY = Interval(at(0), at(24))
 
@@ -59,6 +60,20 @@ def test_a_household_on_the_list_is_left_out_and_counted(
     assert validate_days(catalog, [DAY])["published"]
     assert {row["household_id"] for row in rows(catalog)} == {901}
     assert [row["value"] for row in rows(catalog, QUARANTINE.identifier)] == [b"no JSON either"]
+
+
+def test_broken_records_in_any_shape_do_not_come_back(
+    catalog: SqlCatalog, broker: Broker, topic_name: Callable[..., str], pseudonyms: Pseudonyms
+) -> None:
+    topic = topic_name(partitions=1)
+    for key in ALONE.values():
+        broker.send(topic, [(0, 1.0, b"no JSON")], key=key)
+    for value in (*NAMED.values(), *OTHERS.values()):
+        broker.send(topic, [(0, 1.0, value)], key=b"5")
+    broker.send(topic, [(0, 25.0, record(25, 6, household_id=901))], key=b"901")
+    put_on_list(catalog, pseudonyms.household(ID))
+    done = ingest_days(catalog, broker, topic, [DAY])
+    assert (done["erased"], done["quarantined"]) == (len(ALONE) + len(NAMED), len(OTHERS))
 
 
 def test_reference_data_leave_it_out_too(catalog: SqlCatalog, pseudonyms: Pseudonyms) -> None:
