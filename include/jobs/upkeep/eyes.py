@@ -131,7 +131,8 @@ class Eyes:
         if all(byte & 0x80 for byte in body[:-1]) and not body[-1] & 0x80:
             return Seen()
         chance = seen.chance or _zigzag(self.household_id) in body
-        return Seen(chance=chance, unread=f"values of schema {int.from_bytes(data[1:5])}")
+        # Eight bytes are a number as likely, as a bound of a column is.
+        return Seen(chance=chance, unread="" if len(data) == 8 else f"values of schema {int.from_bytes(data[1:5])}")
 
     def _text(self, text: bytes, whole: bool, depth: int) -> Seen:
         if _ESCAPED.search(text):
