@@ -106,7 +106,9 @@ class Operations:
             f"{settings.reach.gateway_url}/serving/{settings.kubernetes.namespace}/"
             f"{settings.rollout.inference_service}/v1/models/{settings.recommender.model_name}:predict"
         )
-        answer = httpx.post(address, json={"instances": [{"household_id": household, "k": 20}]}, timeout=30)
+        name, _, value = (self.platform.home / "run" / "serving.header").read_text().strip().partition(": ")
+        body = {"instances": [{"household_id": household, "k": 20}]}
+        answer = httpx.post(address, json=body, headers={name: value}, timeout=30)
         return answer.status_code, answer.json()["predictions"][0]["personal"] if answer.is_success else -1
 
 
