@@ -75,7 +75,7 @@ with DAG(
     doc_md=DOC,
 ):
     command = ["python", "-m", "include.jobs.upkeep"]
-    household = ["--household={{ params.household | int }}"]
+    household = ["--household={{ params.household }}"]
 
     erase = PodiumPodOperator(
         task_id="erase", image="upkeep", arguments=[*command, "erase", *household], cpu="1", memory="4Gi"
