@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from jinja2 import Template
 
 DAGS = Path(__file__).parents[2] / "dags"
 MOMENT = "2017-03-01T05:00:00Z"
@@ -76,3 +77,10 @@ def test_what_a_template_gives_is_the_value_of_an_option_and_never_an_option(bag
         for task in dag.tasks:
             for argument in [*(getattr(task, "arguments", None) or ()), *(getattr(task, "command", None) or ())]:
                 assert "{{" not in argument or argument.partition("{{")[0].partition("=")[1] == "=", argument
+
+
+@pytest.mark.parametrize("task_id", ["erase", "prove"])
+def test_an_erasure_is_given_the_pseudonym_as_it_is(bag: Any, task_id: str) -> None:
+    given = GOOD["erase_household"]
+    argument = bag.dags["erase_household"].get_task(task_id).arguments[-1]
+    assert Template(argument).render(params=given) == f"--household={given['household']}"
