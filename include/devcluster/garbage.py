@@ -12,7 +12,7 @@ from include.devcluster.core.objects import Object, name, namespace, uid
 from include.devcluster.core.registry import Registry
 from include.devcluster.core.resources import DEFINITIONS, NAMESPACES, Resource
 from include.devcluster.core.store import Change
-from include.devcluster.protocol.admission import CLEAN_UP
+from include.devcluster.protocol.admission import CLEAN_UP, PROTECTED
 
 log = logging.getLogger(__name__)
 
@@ -68,6 +68,8 @@ class GarbageCollector:
                     changed |= self._orphan(resource, obj, everything)
                 if FOREGROUND in (meta.get("finalizers") or []):
                     changed |= self._foreground(resource, obj, everything)
+                if PROTECTED in (meta.get("finalizers") or []) and not _is_used(obj, everything):
+                    changed |= self._release(resource, obj, PROTECTED)
                 if resource.key == NAMESPACES.key:
                     changed |= self._empty(obj, everything)
                 if CLEAN_UP in (meta.get("finalizers") or []):
@@ -150,6 +152,17 @@ class GarbageCollector:
             if not obj["metadata"].get("deletionTimestamp"):
                 changed |= self._delete(resource, obj, "Background")
         return changed if objects else self._release(DEFINITIONS, definition, CLEAN_UP)
+
+
+def _is_used(claim: Object, everything: list[tuple[Resource, Object]]) -> bool:
+    """Whether a pod that has not ended mounts the claim."""
+    for resource, obj in everything:
+        if resource.key != "pods" or namespace(obj) != namespace(claim):
+            continue
+        names = [(v.get("persistentVolumeClaim") or {}).get("claimName") for v in obj["spec"].get("volumes") or []]
+        if name(claim) in names and obj["status"].get("phase") not in ("Succeeded", "Failed"):
+            return True
+    return False
 
 
 def _dependents(owner: Object, everything: list[tuple[Resource, Object]]) -> list[tuple[Resource, Object]]:

@@ -20,8 +20,16 @@ from include.devcluster.core.api import Api
 from include.devcluster.core.errors import DevClusterError
 from include.devcluster.core.kubelet import Kubelet
 from include.devcluster.core.objects import Object, name, now
-from include.devcluster.core.registry import Registry
-from include.devcluster.core.resources import DEFINITIONS, NAMESPACES, NODES, SERVICE_ACCOUNTS, Catalogue
+from include.devcluster.core.registry import Author, Registry
+from include.devcluster.core.resources import (
+    DEFINITIONS,
+    NAMESPACES,
+    NODES,
+    PRIORITIES,
+    SERVICE_ACCOUNTS,
+    SERVICES,
+    Catalogue,
+)  # fmt: skip
 from include.devcluster.core.scheduler import Scheduler
 from include.devcluster.core.store import Change, Store
 from include.devcluster.garbage import GarbageCollector
@@ -29,13 +37,22 @@ from include.devcluster.node.exec import Exec
 from include.devcluster.node.isolation import Isolation, choose
 from include.devcluster.node.logs import Logs
 from include.devcluster.node.volumes import Volumes
-from include.devcluster.protocol import patch
+from include.devcluster.protocol import addresses, patch
 from include.devcluster.protocol.discovery import VERSION
 from include.devcluster.retention import Retainer
 
 log = logging.getLogger(__name__)
 
 SYSTEM_NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
+_SYSTEM_PRIORITIES = {
+    "system-node-critical": (
+        2000001000, "Used for system critical pods that must not be moved from their current node.",
+    ),
+    "system-cluster-critical": (
+        2000000000,
+        "Used for system critical pods that must run in the cluster, but can be moved to another node if necessary.",
+    ),
+}  # fmt: skip
 DEFINITIONS_FOLDER = Path(__file__).parent / "controllers" / "crds"
 
 
@@ -103,7 +120,26 @@ def furnish(config: Config, registry: Registry) -> None:
         for definition in yaml.safe_load_all(path.read_text()):
             if definition and store.get(DEFINITIONS.key, "", name(definition)) is None:
                 registry.create(DEFINITIONS, "", definition)
+    _furnish_system(config, registry)
     _furnish_nodes(config, registry)
+
+
+def _furnish_system(config: Config, registry: Registry) -> None:
+    """The priorities of system pods, and the service that names the API server."""
+    author = Author("kube-apiserver")
+    for own, (value, text) in _SYSTEM_PRIORITIES.items():
+        if registry.store.get(PRIORITIES.key, "", own) is None:
+            registry.create(PRIORITIES, "", {"metadata": {"name": own}, "value": value, "description": text}, author)
+    if registry.store.get(SERVICES.key, "default", "kubernetes") is None:
+        port = {"name": "https", "port": 443, "protocol": "TCP", "targetPort": config.port}
+        meta = {"name": "kubernetes", "labels": {"component": "apiserver", "provider": "kubernetes"}}
+        spec = {
+            "clusterIP": addresses.API_SERVER,
+            "ports": [port],
+            "type": "ClusterIP",
+            "ipFamilyPolicy": "SingleStack",
+        }
+        registry.create(SERVICES, "default", {"metadata": meta, "spec": spec}, author)
 
 
 def _furnish_nodes(config: Config, registry: Registry) -> None:
@@ -137,7 +173,8 @@ def node_object(config: Config, node: Node) -> Object:
     machine = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
     capacity = {"pods": "110", **node.capacity}
     labels = {
-        "kubernetes.io/hostname": node.name, "kubernetes.io/os": system, "kubernetes.io/arch": machine, **node.labels,
+        "kubernetes.io/hostname": node.name, "kubernetes.io/os": system, "kubernetes.io/arch": machine,
+        "beta.kubernetes.io/os": system, "beta.kubernetes.io/arch": machine, **node.labels,
     }  # fmt: skip
     conditions = [
         {

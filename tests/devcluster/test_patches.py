@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from include.devcluster.protocol import json_patch, managed, patch
+from include.devcluster.kinds import shapes
+from include.devcluster.protocol import fieldsets, json_patch, managed, patch
 
 pytestmark = pytest.mark.dev_only
 
@@ -53,6 +54,7 @@ def test_add_then_remove_is_where_it_began(base: Any, key: str, value: Any) -> N
     assert json_patch.apply(added, [{"op": "remove", "path": pointer}]) == base
 
 
+POD = shapes.struct("Pod")
 CONTAINERS = [{"name": "a", "image": "1"}, {"name": "b", "image": "2"}]
 
 
@@ -66,13 +68,13 @@ CONTAINERS = [{"name": "a", "image": "1"}, {"name": "b", "image": "2"}]
     ],
 )
 def test_strategic_merge_of_containers(change: list[Any], expected: list[tuple[str, str]]) -> None:
-    merged = patch.strategic({"containers": CONTAINERS}, {"containers": change})
+    merged = patch.strategic({"containers": CONTAINERS}, {"containers": change}, "PodSpec")
     assert [(c["name"], c["image"]) for c in merged["containers"]] == expected
 
 
 def test_strategic_merge_in_a_given_order() -> None:
     change = {"containers": [{"name": "c", "image": "3"}], "$setElementOrder/containers": [{"name": n} for n in "bca"]}
-    merged = patch.strategic({"containers": CONTAINERS}, change)
+    merged = patch.strategic({"containers": CONTAINERS}, change, "PodSpec")
     assert [c["name"] for c in merged["containers"]] == ["b", "c", "a"]
 
 
@@ -80,16 +82,20 @@ def pod(**fields: Any) -> dict[str, Any]:
     return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "x", "labels": {"a": "b"}}, "spec": fields}
 
 
+def applied(current: dict[str, Any], manager: str, **fields: Any) -> dict[str, Any]:
+    return managed.apply(current, pod(**fields), managed.Writer(manager, "Apply"), POD, force=False)
+
+
 def test_fields_are_written_and_read_alike() -> None:
     body = pod(containers=CONTAINERS, nodeSelector={"x": "y"}, tolerations=[{"key": "k"}])
-    fields = frozenset(managed.leaves(body))
-    assert managed.decode(managed.encode(fields)) == fields
+    fields = fieldsets.fields_of(body, POD)
+    assert fieldsets.decode(fieldsets.encode(fields)) == fields
     assert ("f:spec", "f:containers", 'k:{"name":"a"}', "f:image") in fields
 
 
 def test_items_of_a_list_have_owners_of_their_own() -> None:
-    one = managed.apply(None, pod(containers=CONTAINERS[:1]), "one", force=False)
-    both = managed.apply(one, pod(containers=CONTAINERS[1:]), "two", force=False)
+    one = applied({**pod(), "spec": {}}, "one", containers=CONTAINERS[:1])
+    both = applied(one, "two", containers=CONTAINERS[1:])
     assert [c["name"] for c in both["spec"]["containers"]] == ["a", "b"]
-    left = managed.apply(both, pod(containers=[]), "one", force=False)
+    left = applied(both, "one")
     assert [c["name"] for c in left["spec"]["containers"]] == ["b"]

@@ -143,7 +143,8 @@ def test_a_claim_keeps_its_data(cluster: Cluster, name: str) -> None:
     claim = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
     body = {"metadata": {"name": name}, "spec": claim}
     made = cluster.core.create_namespaced_persistent_volume_claim(cluster.namespace, body)
-    assert made.status.phase == "Bound"
+    assert made.status.phase == "Pending"
+    assert cluster.core.read_namespaced_persistent_volume_claim(name, cluster.namespace).status.phase == "Bound"
     spec = mounted({"persistentVolumeClaim": {"claimName": name}})
     cluster.run(f"{name}-a", "echo kept > /mnt/it/file", **spec)
     cluster.core.delete_namespaced_pod(f"{name}-a", cluster.namespace)

@@ -6,28 +6,33 @@ import asyncio
 import hmac
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from aiohttp import web
 
 from include.devcluster.core import errors, watch
 from include.devcluster.core.errors import ApiError
-from include.devcluster.core.objects import Object, condition, dig, namespace, uid
+from include.devcluster.core.objects import Object, dig, namespace, uid
 from include.devcluster.core.registry import Author, Registry
-from include.devcluster.core.resources import NAMESPACES, PODS
+from include.devcluster.core.resources import CLAIMS, NAMESPACES, PODS, SERVICE_ACCOUNTS, SERVICES
+from include.devcluster.kinds import shapes
 from include.devcluster.node.exec import Exec
 from include.devcluster.node.logs import Logs
-from include.devcluster.protocol import discovery, json_patch, managed, openapi, patch, requests
+from include.devcluster.node.settling import settled
+from include.devcluster.protocol import admission, discovery, managed, openapi, options, patching, pods, requests
+from include.devcluster.protocol.options import WriteOptions
+from include.devcluster.protocol.patching import APPLY, JSON_PATCH, MERGE, STRATEGIC
 from include.devcluster.protocol.render import Renderer, Target, page, send
 from include.devcluster.protocol.selectors import Selection
 
 log = logging.getLogger(__name__)
 
-SETTLE_S = 2.0
-"""How long the answer to a new pod waits for it to run: an operator that sees Pending sleeps for seconds."""
+_ANSWERED_WITH_OBJECT = (PODS, SERVICES, SERVICE_ACCOUNTS, CLAIMS)
+"""What a finished deletion answers with the object; all others with a status."""
 
 _OPEN = {"healthz", "livez", "readyz", "version"}
-_PATCHES = "application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml"
+_PATCHES = (JSON_PATCH, MERGE, STRATEGIC, APPLY)
 
 
 class Api:
@@ -44,9 +49,9 @@ class Api:
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         try:
-            return await self._route(request)
+            return requests.warned(request, await self._route(request))
         except ApiError as error:
-            return send(error.status(), error.code)
+            return requests.warned(request, send(error.status(), error.code))
         except web.HTTPRequestEntityTooLarge:
             return send(
                 ApiError(413, "RequestEntityTooLarge", "Request entity too large: limit is 8388608").status(), 413
@@ -78,7 +83,15 @@ class Api:
                 raise errors.unknown_path()
             return send(found)
         if document := self._document(steps):
+            if request.method not in ("GET", "HEAD"):
+                raise errors.not_allowed()
             return send(document)
+        if "//" in request.path:
+            raise errors.unknown_path()
+        if steps[0] not in ("api", "apis") or (
+            steps[0] == "apis" and steps[1] not in self._registry.catalogue.groups()
+        ):
+            return web.Response(text="404 page not found\n", status=404)
         target = self._target(steps)
         if target.name:
             return await self._one(request, target)
@@ -133,57 +146,42 @@ class Api:
             return await self._create(request, target)
         selection = Selection(resource.key, query.get("labelSelector", ""), query.get("fieldSelector", ""))
         space = target.space if resource.namespaced else None
-        if request.method == "GET" and query.get("watch") in ("true", "1", "True"):
+        if request.method == "GET":
+            options.listing(query, watch=options.is_true(query, "watch"))
+        if request.method == "GET" and options.is_true(query, "watch"):
             render = Renderer(request, target)
             return await watch.serve(request, store, resource, space, selection, render.event)
         if request.method == "GET":
+            options.at_version(query, store.revision)
             found = [o for o in store.list(resource.key, space) if o in selection]
             found, meta = page(found, query.get("limit", ""), query.get("continue", ""), store.revision)
+            if query.get("labelSelector") or query.get("fieldSelector"):
+                meta.pop("remainingItemCount", None)  # nobody has counted what else matches
             return Renderer(request, target).list(found, meta)
         if request.method == "DELETE":
             if space is None and resource.namespaced:
-                raise ApiError(
-                    405, "MethodNotAllowed", "the server does not allow this method on the requested resource"
-                )
-            options = requests.delete_options(await requests.body(request), request)
+                raise errors.not_allowed()
+            if not resource.collection:
+                raise errors.not_allowed()
+            asked = options.deletion(await patching.body(request), query)
             found = [o for o in store.list(resource.key, space) if o in selection]
             for obj in found:
-                self._registry.delete(resource, namespace(obj), obj["metadata"]["name"], options)
+                self._registry.delete(resource, namespace(obj), obj["metadata"]["name"], asked)
             return Renderer(request, target).list(found, {"resourceVersion": str(store.revision)})
-        raise ApiError(405, "MethodNotAllowed", "the server does not allow this method on the requested resource")
+        raise errors.not_allowed()
 
     async def _create(self, request: web.Request, target: Target) -> web.StreamResponse:
-        obj = await requests.body(request)
-        if not isinstance(obj, dict):
-            raise errors.bad_request("the body of the request is not an object")
         if target.resource.namespaced and target.space is None:
-            raise errors.unknown_path()
-        requests.check_version(obj, target)
-        obj = (await requests.strictness(request, target))(obj)
-        dry = "dryRun" in request.query
-        created = self._registry.create(target.resource, target.space or "", obj, _author(request), dry_run=dry)
-        if target.resource is PODS and not dry:
-            created = await self._settled(created)
+            raise errors.not_allowed()
+        asked = options.write(request.query, "CreateOptions")
+        obj = requests.typed(request, target, asked)(await requests.new_object(request, target))
+        created = self._registry.create(
+            target.resource, target.space or "", obj, _author(request, asked), dry_run=asked.dry
+        )
+        requests.warn(request, *admission.warnings(target.resource, created))
+        if target.resource is PODS and not asked.dry:
+            await settled(self._registry.store, created)
         return Renderer(request, target).one(created, 201)
-
-    async def _settled(self, pod: Object) -> Object:
-        """The pod once it runs, or once it is known why it does not, or after a while."""
-        store = self._registry.store
-        subscription = store.subscribe(PODS.key)
-        try:
-            async with asyncio.timeout(SETTLE_S):
-                while True:
-                    current = store.get(PODS.key, namespace(pod), pod["metadata"]["name"])
-                    if current is None or uid(current) != uid(pod):
-                        return pod
-                    pod = current
-                    if _is_settled(pod):
-                        return pod
-                    await subscription.next(SETTLE_S)
-        except (TimeoutError, ApiError):  # it takes too long, or too much happens meanwhile
-            return pod
-        finally:
-            subscription.close()
 
     async def _one(self, request: web.Request, target: Target) -> web.StreamResponse:
         """Verbs on one object or its sub-resources."""
@@ -192,83 +190,90 @@ class Api:
             return await self._subresource(request, target)
         match request.method:
             case "GET":
+                options.version(request.query)
                 return Renderer(request, target).one(registry.get(resource, target.space or "", target.name))
             case "PUT":
-                body = await requests.body(request)
-                requests.check_version(body, target)
-                if resource.custom and not dig(body, "metadata.resourceVersion"):
+                asked = options.write(request.query, "UpdateOptions")
+                body = requests.typed(request, target, asked)(await requests.new_object(request, target))
+                if not dig(body, "metadata.name"):
+                    raise errors.bad_request(
+                        f"the name of the object ({target.name} based on URL) was undeterminable: name must be provided"
+                    )
+                if resource.versioned and not dig(body, "metadata.resourceVersion"):
                     raise errors.invalid(
-                        resource.kind, target.name,
-                        ("metadata.resourceVersion", "Invalid value: 0x0: must be specified for an update"),
+                        resource.plural, target.name,
+                        ("metadata.resourceVersion", "Invalid value: 0: must be specified for an update"),
+                        group=resource.group,
                     )  # fmt: skip
-                return await self._write(request, target, lambda _: body)
+                return self._write(request, target, asked, lambda _: body)
             case "PATCH":
                 return await self._patch(request, target)
             case "DELETE":
-                options = requests.delete_options(await requests.body(request), request)
-                obj, is_gone = registry.delete(resource, target.space or "", target.name, options)
-                if is_gone and resource is not PODS:
+                how = options.deletion(await patching.body(request), request.query)
+                obj, is_gone = registry.delete(resource, target.space or "", target.name, how)
+                if is_gone and resource not in _ANSWERED_WITH_OBJECT:
                     return send(errors.success(resource.plural, resource.group, target.name, uid(obj)))
                 return Renderer(request, target).one(obj)
-        raise ApiError(405, "MethodNotAllowed", "the server does not allow this method on the requested resource")
+        raise errors.not_allowed()
 
-    async def _write(
-        self, request: web.Request, target: Target, change: Callable[[Object], Object], operation: str = "Update"
-    ) -> web.Response:
-        checked = await requests.strictness(request, target)
+    def _write(
+        self, request: web.Request, target: Target, asked: WriteOptions, change: Callable[[Object], Object],
+        operation: str = "Update",
+    ) -> web.Response:  # fmt: skip
         obj = self._registry.update(
-            target.resource, target.space or "", target.name, lambda old: checked(change(old)),
-            _author(request, operation),
-            subresource=target.subresource, dry_run="dryRun" in request.query,
+            target.resource, target.space or "", target.name, change, _author(request, asked, operation),
+            subresource=target.subresource, dry_run=asked.dry, is_patch=request.method == "PATCH",
         )  # fmt: skip
         return Renderer(request, target).one(obj)
 
     async def _patch(self, request: web.Request, target: Target) -> web.StreamResponse:
-        body = await requests.body(request)
-        match request.content_type:
-            case "application/json-patch+json":
-                return await self._write(request, target, lambda obj: json_patch.apply(obj, body))
-            case "application/merge-patch+json":
-                return await self._write(request, target, lambda obj: patch.merge(obj, body))
-            case "application/strategic-merge-patch+json" if not target.resource.custom:
-                return await self._write(request, target, lambda obj: patch.strategic(obj, body))
-            case "application/apply-patch+yaml":
-                return await self._apply(request, target, body)
-        raise errors.unsupported_media(_PATCHES)
+        kind, resource = request.content_type, target.resource
+        known = [name for name in _PATCHES if name != STRATEGIC or not resource.custom]
+        if kind not in known:
+            if kind != STRATEGIC:
+                raise ApiError(415, "UnsupportedMediaType", "415: Unsupported Media Type", {})
+            raise errors.unsupported_media(", ".join(known))
+        asked = options.write(request.query, "PatchOptions", is_apply=kind == APPLY)
+        body = await patching.body(request)
+        if kind == APPLY:
+            return await self._apply(request, target, asked, body)
+        typed = requests.typed(request, target, asked)
+        versioned = Renderer(request, target).versioned
 
-    async def _apply(self, request: web.Request, target: Target, config: Any) -> web.StreamResponse:
+        def change(old: Object) -> Object:
+            return patching.patched(versioned(old), body, kind, resource.kind, typed)
+
+        return self._write(request, target, asked, change)
+
+    async def _apply(
+        self, request: web.Request, target: Target, asked: WriteOptions, config: Any
+    ) -> web.StreamResponse:
         """Server-side apply, which creates what is not there."""
-        manager = request.query.get("fieldManager")
-        if not manager:
-            raise ApiError(
-                422,
-                "Invalid",
-                'PatchOptions.meta.k8s.io "" is invalid: fieldManager: Required value: is required for apply patch',
-            )
-        if not isinstance(config, dict) or not config.get("apiVersion") or not config.get("kind"):
-            raise errors.bad_request("invalid object type: apiVersion and kind must be set in an apply configuration")
-        requests.check_version(config, target)
-        meta = config.setdefault("metadata", {})
-        if meta.get("managedFields"):
-            raise errors.bad_request("metadata.managedFields must be nil")
-        meta.setdefault("name", target.name)
-        config["apiVersion"] = target.resource.api_version
-        force = request.query.get("force") in ("true", "1", "True")
-        store, space = self._registry.store, target.space or ""
-        if store.get(target.resource.key, space, target.name) is None:
-            if target.subresource or meta.get("resourceVersion") or meta.get("uid"):
-                raise errors.not_found(target.resource.key, target.name)
-            new = managed.apply(None, config, manager, force=force)
-            created = self._registry.create(target.resource, space, new, None, dry_run="dryRun" in request.query)
-            return Renderer(request, target).one(created, 201)
-        return await self._write(
-            request,
-            target,
-            lambda obj: managed.apply(obj, config, manager, force=force, subresource=target.subresource),
-            "Apply",
-        )
+        resource, store, space = target.resource, self._registry.store, target.space or ""
+        patching.check_configuration(config, target)
+        config = {**config, "apiVersion": resource.api_version}
+        author = managed.Writer(asked.manager, "Apply", target.subresource)
+        typed, shape = requests.typed(request, target, replace(asked, validation="Ignore")), shapes.of(resource)
 
-    async def _subresource(self, request: web.Request, target: Target) -> web.StreamResponse:
+        def applied(old: Object) -> Object:
+            made = managed.apply(old, config, author, shape, force=asked.force)
+            return patching.converted(made, typed, target)
+
+        if store.get(resource.key, space, target.name) is None:
+            if target.subresource:
+                raise errors.not_found(resource.key, target.name)
+            blank = {"apiVersion": config["apiVersion"], "kind": resource.kind, "metadata": {"name": target.name}}
+            patching.check_new(config, resource)
+            new = applied(blank)
+            new["metadata"].pop("resourceVersion", None)
+            by = Author(asked.manager, "Apply")
+            created = self._registry.create(resource, space, new, by, dry_run=asked.dry)
+            if resource is PODS and not asked.dry:
+                await settled(self._registry.store, created)
+            return Renderer(request, target).one(created, 201)
+        return self._write(request, target, asked, applied, "Apply")
+
+    async def _subresource(self, request: web.Request, target: Target) -> web.StreamResponse:  # noqa: C901
         registry, space = self._registry, target.space or ""
         if target.resource is NAMESPACES and target.subresource == "finalize" and request.method == "PUT":
             return send(registry.get(NAMESPACES, "", target.name))
@@ -277,6 +282,12 @@ class Api:
         pod = registry.get(PODS, space, target.name)
         match target.subresource, request.method:
             case "log", "GET":
+                options.log(request.query, target.name)
+                if not pod["spec"].get("nodeName"):
+                    names = [c["name"] for c in pods.containers(pod["spec"])]
+                    if (wanted := request.query.get("container")) and wanted not in names:
+                        raise errors.bad_request(f"container {wanted} is not valid for pod {target.name}")
+                    return web.Response(status=204)
                 return await self._logs.serve(request, pod)
             case "exec", "GET" | "POST":
                 return await self._exec.serve(request, pod)
@@ -288,6 +299,8 @@ class Api:
                         f"pod {target.name} is already assigned to node {pod['spec']['nodeName']}",
                     )
                 node = dig(await requests.body(request), "target.name")
+                if not node:
+                    raise errors.internal("target.name: Required value")
                 registry.bind(pod, lambda obj: {**obj, "spec": {**obj["spec"], "nodeName": node}})
                 return send(
                     {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}, 201
@@ -295,7 +308,7 @@ class Api:
             case "eviction", "POST":
                 body = await requests.body(request)
                 registry.delete(
-                    PODS, space, target.name, requests.delete_options(body.get("deleteOptions") or {}, request)
+                    PODS, space, target.name, options.deletion((body or {}).get("deleteOptions"), request.query)
                 )
                 return send(
                     {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}, 201
@@ -314,18 +327,6 @@ _INSTEAD = {
 }
 
 
-def _author(request: web.Request, operation: str = "Update") -> Author:
+def _author(request: web.Request, asked: WriteOptions, operation: str = "Update") -> Author:
     agent = request.headers.get("User-Agent", "unknown").partition("/")[0]
-    return Author(request.query.get("fieldManager") or agent, operation)
-
-
-def _is_settled(pod: Object) -> bool:
-    status = pod["status"]
-    if status["phase"] != "Pending" or pod["metadata"].get("deletionTimestamp"):
-        return True
-    if (scheduled := condition(pod, "PodScheduled")) and scheduled["status"] == "False":
-        return True
-    if pod["spec"].get("initContainers") and pod["spec"].get("nodeName"):
-        return True
-    waiting = [dig(c, "state.waiting.reason") for c in status.get("containerStatuses") or []]
-    return any(reason not in (None, "ContainerCreating", "PodInitializing") for reason in waiting)
+    return Author(asked.manager or agent, operation)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from include.devcluster.core import errors
 from include.devcluster.core.objects import Object, name, parse_time, timestamp
-from include.devcluster.core.resources import NAMESPACES, PODS, Resource
+from include.devcluster.core.resources import DEFINITIONS, NAMESPACES, PODS, Resource
 from include.devcluster.protocol import pods
 
 ORPHAN, FOREGROUND = "orphan", "foregroundDeletion"
@@ -72,10 +72,11 @@ def mark(resource: Resource, obj: Object, held_by: list[str], seconds: int) -> O
         if "deletionTimestamp" in meta:
             asked = parse_time(meta["deletionTimestamp"])
             asked -= dt.timedelta(seconds=meta.get("deletionGracePeriodSeconds") or 0)
-        deadline = asked + dt.timedelta(seconds=seconds)
-        meta |= {"deletionTimestamp": timestamp(deadline), "deletionGracePeriodSeconds": seconds}
-        if "generation" in meta:
-            meta["generation"] += 1
+        meta["deletionTimestamp"] = timestamp(asked + dt.timedelta(seconds=seconds))
+        if resource not in (NAMESPACES, DEFINITIONS):
+            meta["deletionGracePeriodSeconds"] = seconds
+            if resource.generation:
+                meta["generation"] += 1
     if resource is NAMESPACES:
         new["status"] = {**new.get("status", {}), "phase": "Terminating"}
     return new

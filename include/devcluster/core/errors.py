@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from include.devcluster.core.objects import Object
 
 
@@ -35,7 +33,9 @@ class ApiError(Exception):
             "reason": self.reason,
             "code": self.code,
         }
-        if self.details:
+        if not self.reason:
+            del body["reason"]
+        if self.details is not None:
             body["details"] = self.details
         return body
 
@@ -58,9 +58,14 @@ def unauthorized() -> ApiError:
     return ApiError(401, "Unauthorized", "Unauthorized")
 
 
-def forbidden(what: str, message: str) -> ApiError:
-    """403."""
-    return ApiError(403, "Forbidden", f"{what} is forbidden: {message}")
+def forbidden(qualified: str, name: str, message: str) -> ApiError:
+    """403 for an object; `qualified` is its resource, as `pods` or `mpijobs.kubeflow.org`."""
+    return ApiError(403, "Forbidden", f'{qualified} "{name}" is forbidden: {message}', _about(qualified, name))
+
+
+def _about(qualified: str, name: str) -> Object:
+    kind, _, group = qualified.partition(".")
+    return {key: value for key, value in (("name", name), ("group", group), ("kind", kind)) if value}
 
 
 def unknown_path() -> ApiError:
@@ -70,11 +75,7 @@ def unknown_path() -> ApiError:
 
 def not_found(qualified: str, name: str) -> ApiError:
     """404 for an object; `qualified` is its resource, as `pods` or `mpijobs.kubeflow.org`."""
-    group = qualified.partition(".")[2]
-    details: dict[str, Any] = {"name": name, "kind": qualified.partition(".")[0]}
-    if group:
-        details["group"] = group
-    return ApiError(404, "NotFound", f'{qualified} "{name}" not found', details)
+    return ApiError(404, "NotFound", f'{qualified} "{name}" not found', _about(qualified, name))
 
 
 def already_exists(qualified: str, name: str) -> ApiError:
@@ -83,7 +84,7 @@ def already_exists(qualified: str, name: str) -> ApiError:
         409,
         "AlreadyExists",
         f'{qualified} "{name}" already exists',
-        {"name": name, "kind": qualified.partition(".")[0]},
+        _about(qualified, name),
     )
 
 
@@ -93,7 +94,7 @@ def conflict(qualified: str, name: str, message: str) -> ApiError:
         409,
         "Conflict",
         f'Operation cannot be fulfilled on {qualified} "{name}": {message}',
-        {"name": name, "kind": qualified.partition(".")[0]},
+        _about(qualified, name),
     )
 
 
@@ -119,14 +120,47 @@ def gone(revision: int, oldest: int) -> ApiError:
     return ApiError(410, "Expired", f"too old resource version: {revision} ({oldest})")
 
 
-def invalid(kind: str, name: str, *causes: tuple[str, str]) -> ApiError:
-    """422 with one cause per (field, message)."""
-    listed = [{"reason": "FieldValueInvalid", "message": text, "field": field} for field, text in causes]
-    texts = [f"{field}: {text}" for field, text in causes]
+_REASONS = {
+    "Required value": "FieldValueRequired",
+    "Unsupported value": "FieldValueNotSupported",
+    "Duplicate value": "FieldValueDuplicate",
+    "Forbidden": "FieldValueForbidden",
+    "Not found": "FieldValueNotFound",
+    "Too long": "FieldValueTooLong",
+    "Too many": "FieldValueTooMany",
+    "Internal error": "InternalError",
+}
+
+
+def invalid(kind: str, name: str, *causes: tuple[str, str], group: str = "") -> ApiError:
+    """422 with one cause per (field, message); how a message begins says the reason."""
+    listed = [{"reason": _reason(field, text), "message": text, "field": field} for field, text in causes]
+    texts = list(dict.fromkeys(f"{field}: {text}" for field, text in causes))
     joined = texts[0] if len(texts) == 1 else "[" + ", ".join(texts) + "]"
-    return ApiError(
-        422, "Invalid", f'{kind} "{name}" is invalid: {joined}', {"name": name, "kind": kind, "causes": listed}
-    )
+    about = {key: value for key, value in (("name", name), ("group", group), ("kind", kind)) if value}
+    qualified = f"{kind}.{group}" if group else kind
+    return ApiError(422, "Invalid", f'{qualified} "{name}" is invalid: {joined}', {**about, "causes": listed})
+
+
+def _reason(field: str, text: str) -> str:
+    if " in body must be of type " in text:
+        return "FieldValueTypeInvalid"
+    return next((reason for start, reason in _REASONS.items() if text.startswith(start)), "FieldValueInvalid")
+
+
+def internal(message: str) -> ApiError:
+    """500 with a message of Go's own, which has no reason."""
+    return ApiError(500, "", message)
+
+
+def not_acceptable(message: str) -> ApiError:
+    """406: no answer of the shape that was asked for."""
+    return ApiError(406, "NotAcceptable", message)
+
+
+def not_allowed() -> ApiError:
+    """405."""
+    return ApiError(405, "MethodNotAllowed", "the server does not allow this method on the requested resource", {})
 
 
 def unsupported_media(accepted: str) -> ApiError:

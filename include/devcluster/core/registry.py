@@ -7,7 +7,6 @@ operation is atomic.
 from __future__ import annotations
 
 import copy
-import re
 import secrets
 import uuid
 from collections.abc import Callable
@@ -16,20 +15,13 @@ from dataclasses import dataclass
 from include.devcluster.core import deletion, errors
 from include.devcluster.core.deletion import DeleteOptions
 from include.devcluster.core.objects import Object, name, namespace, now
-from include.devcluster.core.resources import DEFINITIONS, NAMESPACES, PODS, Catalogue, Resource
+from include.devcluster.core.resources import CLAIMS, DEFINITIONS, NAMESPACES, PODS, SERVICES, Catalogue, Resource
 from include.devcluster.core.store import Store
-from include.devcluster.protocol import admission, managed
+from include.devcluster.kinds import shapes
+from include.devcluster.protocol import addresses, admission, defaults, managed, parts
 
-_SUBDOMAIN = re.compile(r"^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$")
-_DROPPED_WHEN_EMPTY = ("labels", "annotations", "finalizers", "ownerReferences")
-_SERVER_FIELDS = (
-    "uid",
-    "creationTimestamp",
-    "deletionTimestamp",
-    "deletionGracePeriodSeconds",
-    "generation",
-    "selfLink",
-)
+_SUFFIX = "bcdfghjklmnpqrstvwxz2456789"
+"""Letters of generated names: no vowels, so no words."""
 
 
 @dataclass(frozen=True)
@@ -56,51 +48,48 @@ class Registry:
             raise errors.not_found(resource.key, own)
         return obj
 
-    def create(
+    def create(  # noqa: C901
         self, resource: Resource, space: str, obj: Object, author: Author | None = None, *, dry_run: bool = False
     ) -> Object:
         """Admit and store a new object, which is changed in place."""
         meta = obj.setdefault("metadata", {})
-        if meta.get("resourceVersion"):
-            raise errors.bad_request("resourceVersion should not be set on objects to be created")
-        if not meta.get("name"):
-            if not meta.get("generateName"):
-                raise errors.invalid(
-                    resource.kind, "", ("metadata.name", "Required value: name or generateName is required")
-                )
-            meta["name"] = meta["generateName"][:58] + secrets.token_hex(3)[:5]
+        if meta.get("resourceVersion", "").isdigit() and int(meta["resourceVersion"]):
+            raise errors.internal("resourceVersion should not be set on objects to be created")
         self._identify(resource, space, obj)
-        if self.store.get(resource.key, namespace(obj), name(obj)):
-            raise errors.already_exists(resource.key, name(obj))
-        for field in _SERVER_FIELDS:
-            meta.pop(field, None)
-        meta |= {"uid": str(uuid.uuid4()), "creationTimestamp": now()}
+        for field in ("resourceVersion", *parts.SERVER_FIELDS):
+            if field != "generation" or resource.generation:
+                meta.pop(field, None)
+        managed.restore(obj, meta.get("managedFields") or [])
+        if not meta.get("name") and meta.get("generateName"):
+            meta["name"] = meta["generateName"][:58] + "".join(secrets.choice(_SUFFIX) for _ in range(5))
+        if not resource.custom:
+            defaults.fill(resource, obj)
+        if author and author.operation != "Apply":
+            managed.restore(obj, managed.valid(meta.get("managedFields"), None))
+            shown = {key: value for key, value in obj.items() if key != "status"}
+            managed.record(shown, defaults.blank(resource, obj), author.manager, "", shapes.of(resource))
+            obj["metadata"] = meta = shown["metadata"]
+        if resource.namespaced:
+            self._home(resource, obj)
         if resource.status:
             obj.pop("status", None)
-        if resource.status or resource.custom:
-            meta["generation"] = 1
         admission.admit(resource, obj, self.store)
-        if author:
-            managed.record(obj, None, author.manager, "")
-        return obj if dry_run else self._commit(resource, obj)
+        meta |= {"uid": str(uuid.uuid4()), "creationTimestamp": now()}
+        if resource.generation:
+            meta["generation"] = 1
+        admission.check(resource, obj)
+        if self.store.get(resource.key, namespace(obj), name(obj)):
+            raise errors.already_exists(resource.key, name(obj))
+        if dry_run:
+            return obj
+        created = self._commit(resource, obj)
+        self._settle(resource, created)
+        return created
 
     def _identify(self, resource: Resource, space: str, obj: Object) -> None:
         """Give the object the identity of the path it was sent to, or refuse a contradiction."""
         meta = obj["metadata"]
-        if not _SUBDOMAIN.match(str(meta["name"])) or ".." in str(meta["name"]):
-            raise errors.invalid(
-                resource.kind,
-                meta["name"],
-                ("metadata.name", f'Invalid value: "{meta["name"]}": a lowercase RFC 1123 subdomain must consist of '
-                 "lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric "
-                 "character"),
-            )  # fmt: skip
-        if obj.get("kind", resource.kind) != resource.kind:
-            raise errors.bad_request(
-                f"the object provided is unrecognized: {obj['kind']} was sent where {resource.kind} belongs"
-            )
-        obj["kind"] = resource.kind
-        obj["apiVersion"] = resource.api_version
+        obj["kind"], obj["apiVersion"] = resource.kind, resource.api_version
         if not resource.namespaced:
             meta.pop("namespace", None)
             return
@@ -109,16 +98,20 @@ class Registry:
                 "the namespace of the provided object does not match the namespace sent on the request"
             )
         meta["namespace"] = space
+
+    def _home(self, resource: Resource, obj: Object) -> None:
+        space = namespace(obj)
         home = self.store.get(NAMESPACES.key, "", space)
         if home is None:
             raise errors.not_found(NAMESPACES.key, space)
         if home["metadata"].get("deletionTimestamp"):
             raise errors.forbidden(
-                f'{resource.key} "{meta["name"]}"',
+                resource.key,
+                str(obj["metadata"].get("name", "")),
                 f"unable to create new content in namespace {space} because it is being terminated",
             )
 
-    def update(
+    def update(  # noqa: C901
         self,
         resource: Resource,
         space: str,
@@ -128,6 +121,7 @@ class Registry:
         *,
         subresource: str = "",
         dry_run: bool = False,
+        is_patch: bool = False,
     ) -> Object:
         """Store what `change` makes of a copy of the object. Nothing happens when it makes no difference.
 
@@ -135,9 +129,12 @@ class Registry:
         """
         old = self.get(resource, space, own)
         new = change(copy.deepcopy(old))
-        admission.shape(resource, new)
         meta, was = new.setdefault("metadata", {}), old["metadata"]
-        if meta.get("name", own) != own:
+        if not meta.get("name"):
+            raise errors.bad_request(
+                f"the name of the object ({own} based on URL) was undeterminable: name must be provided"
+            )
+        if meta["name"] != own:
             raise errors.bad_request(
                 f"the name of the object ({meta['name']}) does not match the name on the URL ({own})"
             )
@@ -145,25 +142,23 @@ class Registry:
             raise errors.bad_request(
                 "the namespace of the provided object does not match the namespace sent on the request"
             )
-        if meta.get("uid") not in (None, "", was["uid"]):
-            raise errors.conflict(
-                resource.key,
-                own,
-                f"Precondition failed: UID in precondition: {meta['uid']}, UID in object meta: {was['uid']}",
-            )
-        if meta.get("resourceVersion") not in (None, "", was["resourceVersion"]):
-            raise errors.modified(resource.key, own)
-        entries = meta.get("managedFields")
+        self._is_present(resource, old, meta, is_patch=is_patch)
+        applies = author is not None and author.operation == "Apply"
+        entries = managed.valid(meta.get("managedFields"), None if applies else was.get("managedFields"))
+        if not resource.custom:
+            if resource is SERVICES:
+                addresses.keep(old, new)
+            defaults.fill(resource, new)
         new = self._merge_parts(resource, old, new, subresource)
-        admission.change(resource, old, new, subresource)
-        if author and author.operation == "Apply":
-            new["metadata"]["managedFields"] = entries
-        elif author:
-            managed.record(new, old, author.manager, subresource)
-        if {**new, "metadata": managed.without(new)} == {**old, "metadata": managed.without(old)} and not (
-            author and author.operation == "Apply" and new != old
-        ):
+        managed.restore(new, entries)
+        if author and not applies and entries:  # who did not begin to be recorded is not recorded later
+            managed.record(new, old, author.manager, subresource, shapes.of(resource))
+        if not resource.custom and not subresource:
+            admission.settle(resource, old, new)
+        same = {**new, "metadata": managed.without(new)} == {**old, "metadata": managed.without(old)}
+        if same and bool(entries) == bool(was.get("managedFields")) and not (applies and new != old):
             return old
+        admission.change(resource, old, new, subresource)
         if dry_run:
             return new
         held = new["metadata"].get("finalizers") or deletion.lingers(resource, new)
@@ -173,9 +168,33 @@ class Registry:
         return self._commit(resource, new)
 
     @staticmethod
+    def _is_present(resource: Resource, old: Object, meta: Object, *, is_patch: bool) -> None:
+        """Refuse a change of another object of that name, or of an older state of it."""
+        was, version = old["metadata"], meta.get("resourceVersion") or "0"
+        if not version.isdigit():
+            raise errors.internal(f'strconv.ParseUint: parsing "{version}": invalid syntax')
+        if meta.get("uid") not in (None, "", was["uid"]) and not is_patch:
+            key = f"/registry/{resource.plural}/{namespace(old)}/{name(old)}"
+            raise errors.conflict(
+                resource.key, name(old),
+                f"StorageError: invalid object, Code: 4, Key: {key}, ResourceVersion: 0, AdditionalErrorMsg: "
+                f"Precondition failed: UID in precondition: {meta['uid']}, UID in object meta: {was['uid']}",
+            )  # fmt: skip
+        if version not in ("0", was["resourceVersion"]):
+            raise errors.modified(resource.key, name(old))
+        fixed = [field for field in ("uid", "deletionTimestamp") if meta.get(field) not in (None, "", was.get(field))]
+        if fixed:
+            texts = [(f"metadata.{f}", f'Invalid value: "{meta[f]}": field is immutable') for f in fixed]
+            raise errors.invalid(resource.kind, name(old), *texts, group=resource.group)
+
+    @staticmethod
     def _merge_parts(resource: Resource, old: Object, new: Object, subresource: str) -> Object:
         """Keep what this kind of write may not touch."""
-        return _with_status(resource, old, new) if subresource == "status" else _without_status(resource, old, new)
+        return (
+            parts.with_status(resource, old, new)
+            if subresource == "status"
+            else parts.without_status(resource, old, new)
+        )
 
     def delete(
         self, resource: Resource, space: str, own: str, options: DeleteOptions | None = None
@@ -183,14 +202,18 @@ class Registry:
         """Delete or begin to delete; returns the object and whether it is gone."""
         options = options or DeleteOptions()
         obj = self.get(resource, space, own)
+        admission.may_delete(resource, obj)
         deletion.check(resource, obj, options)
-        if options.dry_run:
-            return obj, True
         held_by = deletion.finalizers(obj, options.propagation)
         grace = deletion.grace(resource, obj, options.grace)
         if not held_by and grace == 0 and resource is not NAMESPACES:
-            return self._forget(resource, obj), True
+            last = deletion.mark(resource, obj, [], 0) if resource is PODS else obj
+            return (last if options.dry_run else self._forget(resource, last)), True
         new = deletion.mark(resource, obj, held_by, grace)
+        if resource is DEFINITIONS:
+            admission.ending(new)
+        if options.dry_run:
+            return new, False
         return (self._commit(resource, new) if new != obj else obj), False
 
     def finish_delete(self, resource: Resource, obj: Object) -> None:
@@ -223,39 +246,15 @@ class Registry:
             self.catalogue.define(stored)
         return stored
 
+    def _settle(self, resource: Resource, obj: Object) -> None:
+        """What a cluster's controllers do at once with a new object: bind a claim, establish a definition."""
+        if resource is CLAIMS:
+            self._commit(resource, admission.bound(obj))
+        elif resource is DEFINITIONS:
+            self._commit(resource, admission.established(obj))
+
     def _forget(self, resource: Resource, obj: Object) -> Object:
         last = self.store.remove(resource.key, obj)
         if resource is DEFINITIONS:
             self.catalogue.forget(obj)
         return last
-
-
-def _with_status(resource: Resource, old: Object, new: Object) -> Object:
-    """A write of the status; of a built-in kind it takes labels and annotations too, of a custom one it does not."""
-    result = {**old, "metadata": dict(old["metadata"]), "status": new.get("status") or {}}
-    for field in () if resource.custom else ("labels", "annotations"):
-        if field in new["metadata"]:
-            result["metadata"][field] = new["metadata"][field]
-    return result
-
-
-def _without_status(resource: Resource, old: Object, new: Object) -> Object:
-    """A write of everything but the status."""
-    was = old["metadata"]
-    meta = {key: value for key, value in new["metadata"].items() if value or key not in _DROPPED_WHEN_EMPTY}
-    for field in ("name", "namespace", "resourceVersion", "managedFields", *_SERVER_FIELDS):
-        meta.pop(field, None)
-        if field in was:
-            meta[field] = was[field]
-    result = {**new, "apiVersion": old["apiVersion"], "kind": old["kind"], "metadata": meta}
-    if resource.status:
-        result.pop("status", None)
-        if "status" in old:
-            result["status"] = old["status"]
-    if "generation" in was and _desired(old) != _desired(result):
-        meta["generation"] = was["generation"] + 1
-    return result
-
-
-def _desired(obj: Object) -> Object:
-    return {key: value for key, value in obj.items() if key not in ("metadata", "status")}

@@ -16,6 +16,9 @@ class Resource:
 
     :param versions: served versions, the preferred (and stored) one first.
     :param status: has a status sub-resource, so that status is written there alone.
+    :param generation: counts the changes of what is desired in `metadata.generation`.
+    :param versioned: an update must say which version it is based on.
+    :param collection: all can be deleted at once.
     :param custom: defined by a CustomResourceDefinition.
     :param columns: `additionalPrinterColumns` of a custom kind.
     :param schema: structural schema of a custom kind's stored version.
@@ -30,6 +33,9 @@ class Resource:
     categories: tuple[str, ...] = ()
     singular: str = ""
     status: bool = True
+    generation: bool = False
+    versioned: bool = False
+    collection: bool = True
     custom: bool = False
     columns: tuple[Object, ...] = field(default=(), compare=False)
     schema: Object = field(default_factory=dict, compare=False)
@@ -53,20 +59,21 @@ def _core(plural: str, kind: str, *short: str, **options: Any) -> Resource:
     return Resource("", ("v1",), plural, kind, short_names=short, **options)
 
 
-PODS = _core("pods", "Pod", "po", categories=("all",))
+PODS = _core("pods", "Pod", "po", categories=("all",), generation=True)
 EVENTS = _core("events", "Event", "ev", status=False)
 CONFIG_MAPS = _core("configmaps", "ConfigMap", "cm", status=False)
 SECRETS = _core("secrets", "Secret", status=False)
 SERVICES = _core("services", "Service", "svc", categories=("all",))
 SERVICE_ACCOUNTS = _core("serviceaccounts", "ServiceAccount", "sa", status=False)
 CLAIMS = _core("persistentvolumeclaims", "PersistentVolumeClaim", "pvc")
-NAMESPACES = _core("namespaces", "Namespace", "ns", namespaced=False)
+NAMESPACES = _core("namespaces", "Namespace", "ns", namespaced=False, collection=False)
 NODES = _core("nodes", "Node", "no", namespaced=False)
-LEASES = Resource("coordination.k8s.io", ("v1",), "leases", "Lease", status=False)
+LEASES = Resource("coordination.k8s.io", ("v1",), "leases", "Lease", status=False, versioned=True)
 PRIORITIES = Resource("scheduling.k8s.io", ("v1",), "priorityclasses", "PriorityClass", False, ("pc",), status=False)
 DEFINITIONS = Resource(
-    "apiextensions.k8s.io", ("v1",), "customresourcedefinitions", "CustomResourceDefinition", False, ("crd", "crds")
-)
+    "apiextensions.k8s.io", ("v1",), "customresourcedefinitions", "CustomResourceDefinition", False, ("crd", "crds"),
+    ("api-extensions",), generation=True,
+)  # fmt: skip
 BUILT_IN = (
     PODS, EVENTS, CONFIG_MAPS, SECRETS, SERVICES, SERVICE_ACCOUNTS, CLAIMS, NAMESPACES, NODES, LEASES, PRIORITIES,
     DEFINITIONS,
@@ -89,6 +96,8 @@ def from_definition(crd: Object) -> Resource:
         categories=tuple(names.get("categories") or ()),
         singular=names.get("singular") or names["kind"].lower(),
         status="status" in (served[0].get("subresources") or {}) if served else False,
+        generation=True,
+        versioned=True,
         custom=True,
         columns=tuple(served[0].get("additionalPrinterColumns") or ()) if served else (),
         schema=(served[0].get("schema") or {}).get("openAPIV3Schema") or {} if served else {},

@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from aiohttp import web
 
-from include.devcluster.core.errors import ApiError, bad_request
+from include.devcluster.core.errors import ApiError
 from include.devcluster.core.objects import Object, namespace
 from include.devcluster.core.resources import Resource
 from include.devcluster.core.store import Change, Store
+from include.devcluster.protocol import options
 from include.devcluster.protocol.selectors import Selection
 
 BOOKMARK_S = 60.0
@@ -31,10 +32,12 @@ async def serve(
     :param render: turns an object into what the client asked for (a table row, metadata only, itself).
     """
     query = request.query
-    since = _number(query, "resourceVersion")
-    bookmarks, initial = _flag(query.get("allowWatchBookmarks")), _flag(query.get("sendInitialEvents"))
-    from_start = initial or not since
-    deadline = time.monotonic() + min(_number(query, "timeoutSeconds") or LONGEST_S, LONGEST_S)
+    options.version(query)
+    since = int(query.get("resourceVersion") or 0)
+    bookmarks = options.is_true(query, "allowWatchBookmarks")
+    initial = options.is_true(query, "sendInitialEvents")
+    from_start = initial or not (since or "sendInitialEvents" in query)
+    deadline = time.monotonic() + min(options.number(query.get("timeoutSeconds") or "0") or LONGEST_S, LONGEST_S)
     response = web.StreamResponse(headers={"Content-Type": "application/json"})
     response.enable_chunked_encoding()
     await response.prepare(request)
@@ -44,7 +47,7 @@ async def serve(
 
     try:
         backlog = [o for o in store.list(resource.key, space) if o in selection] if from_start else []
-        first, subscription = store.revision, store.subscribe(resource.key, None if from_start else since)
+        first, subscription = store.revision, store.subscribe(resource.key, since if since and not from_start else None)
     except ApiError as error:  # too old: a watch says so in an event, as the real one
         await send("ERROR", error.status())
         return response
@@ -71,10 +74,6 @@ async def serve(
     return response
 
 
-def _flag(text: str | None) -> bool:
-    return text in ("true", "True", "1")
-
-
 def _stamped(change: Change) -> Object:
     """The object with the revision of the change; what leaves a selection has that of its going."""
     if change.object["metadata"]["resourceVersion"] == str(change.revision):
@@ -96,14 +95,7 @@ def _seen(change: Change, space: str | None, selection: Selection) -> str | None
 
 
 def _bookmark(resource: Resource, revision: int, annotations: dict[str, str] | None = None) -> Object:
-    meta: Object = {"resourceVersion": str(revision), "creationTimestamp": None}
+    meta: Object = {"resourceVersion": str(revision)}
     if annotations:
         meta["annotations"] = annotations
     return {"kind": resource.kind, "apiVersion": resource.api_version, "metadata": meta}
-
-
-def _number(query: Mapping[str, str], key: str) -> int | None:
-    text = query.get(key, "")
-    if text and not text.isdigit():
-        raise bad_request(f'{key}: Invalid value: "{text}": must be a number of 0 or more')
-    return int(text) if text else None

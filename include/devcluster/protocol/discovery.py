@@ -22,6 +22,9 @@ _POD_SUBRESOURCES = (
 )
 
 
+_OTHER_GROUP = {"Eviction": {"group": "policy", "version": "v1"}}
+
+
 def version() -> Object:
     """Answer to /version."""
     major, minor, _ = VERSION[1:].split(".")
@@ -51,7 +54,8 @@ def group(name: str, versions: list[str]) -> Object:
 
 def groups(catalogue: Catalogue) -> Object:
     """`APIGroupList`."""
-    listed = [group(name, versions) for name, versions in catalogue.groups().items()]
+    every = [group(name, versions) for name, versions in catalogue.groups().items()]
+    listed = [{key: value for key, value in one.items() if key not in ("kind", "apiVersion")} for one in every]
     return {"kind": "APIGroupList", "apiVersion": "v1", "groups": listed}
 
 
@@ -65,8 +69,9 @@ def resources(catalogue: Catalogue, wanted: str, version: str) -> Object | None:
         listed.append(_listed(resource))
         for sub, kind, verbs in _subresources(resource):
             listed.append({"name": f"{resource.plural}/{sub}", "singularName": "", "namespaced": resource.namespaced,
-                           "kind": kind, "verbs": verbs})  # fmt: skip
-    return {"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": found[0].at(version), "resources": listed}
+                           "kind": kind, "verbs": verbs, **_OTHER_GROUP.get(kind, {})})  # fmt: skip
+    made = {"kind": "APIResourceList", "groupVersion": found[0].at(version), "resources": listed}
+    return {**made, "apiVersion": "v1"} if wanted else made
 
 
 def _subresources(resource: Resource) -> list[tuple[str, str, list[str]]]:
@@ -80,7 +85,7 @@ def _listed(resource: Resource) -> Object:
         "singularName": resource.singular or resource.kind.lower(),
         "namespaced": resource.namespaced,
         "kind": resource.kind,
-        "verbs": VERBS,
+        "verbs": [verb for verb in VERBS if resource.collection or verb != "deletecollection"],
     }
     if resource.short_names:
         listed["shortNames"] = list(resource.short_names)

@@ -14,8 +14,13 @@ def apply(obj: Object, operations: Any) -> Object:
 
     :raises ApiError: 422 when an operation cannot be done, 400 when there is none to decode.
     """
+    if operations is None:
+        raise bad_request("error decoding patch: unexpected end of JSON input")
     if not isinstance(operations, list):
-        raise bad_request("error decoding patch: a JSON patch is a list of operations")
+        said = type_name(operations)
+        raise bad_request(
+            f"error decoding patch: json: cannot unmarshal {said} into Go value of type []handlers.jsonPatchOp"
+        )
     document: Any = copy.deepcopy(obj)
     for operation in operations:
         document = _apply(document, operation)
@@ -26,12 +31,15 @@ def apply(obj: Object, operations: Any) -> Object:
 
 def _apply(document: Any, operation: Any) -> Any:
     if not isinstance(operation, dict) or not isinstance(operation.get("op", ""), str):
-        raise bad_request(f"error decoding patch: {operation!r} is no operation of a JSON patch")
+        said = type_name(operation)
+        raise bad_request(
+            f"error decoding patch: json: cannot unmarshal {said} into Go value of type handlers.jsonPatchOp"
+        )
     # A value that is left out is null.
     kind, path, value = operation.get("op"), _steps(operation, "path"), operation.get("value")
     match kind:
         case "test":
-            if _get(document, path) != value:
+            if (_get(document, path) if value is not None else _lenient(document, path)) != value:
                 raise _impossible(f"testing value {operation['path']} failed")
             return document
         case "remove":
@@ -51,7 +59,7 @@ def _apply(document: Any, operation: Any) -> Any:
 
 def _steps(operation: Object, field: str) -> list[str]:
     pointer = operation.get(field)
-    if not isinstance(pointer, str) or (pointer and not pointer.startswith("/")):
+    if not isinstance(pointer, str) or (pointer and "/" not in pointer):
         raise _impossible(f"{field} of {operation} is not a JSON pointer")
     return [step.replace("~1", "/").replace("~0", "~") for step in pointer.split("/")[1:]]
 
@@ -109,10 +117,17 @@ def _remove(document: Any, path: list[str]) -> Any:
 
 
 def _index(items: list[Any], step: str, highest: int) -> int:
-    if not step.isdigit() or int(step) > highest:
+    """A place in a list; as in the API server, -1 is the last one."""
+    if not step.removeprefix("-").isdigit() or not -len(items) <= int(step) <= highest or step[:1] == "0" != step:
         raise _impossible(f"{step} is no index of a list of {len(items)}")
     return int(step)
 
 
 def _impossible(message: str) -> ApiError:
-    return ApiError(422, "Invalid", f"the server rejected our request due to an error in our request: {message}")
+    return ApiError(422, "Invalid", f"the server rejected our request due to an error in our request: {message}", {})
+
+
+def type_name(value: Any) -> str:
+    """What Go's decoder calls a JSON value."""
+    kinds = ((bool, "bool"), (str, "string"), (int | float, "number"), (list, "array"), (dict, "object"))
+    return next((name for kind, name in kinds if isinstance(value, kind)), "null")

@@ -1,29 +1,40 @@
 """Field ownership: `metadata.managedFields` and server-side apply.
 
-Fields are sets of paths; a path is a tuple of steps in the notation of FieldsV1: `f:name` for a field, `k:{...}` for an
-item of a keyed list, `v:...` for an item of a set. https://kubernetes.io/docs/reference/using-api/server-side-apply/
+https://kubernetes.io/docs/reference/using-api/server-side-apply/ and `merge/update.go` of structured-merge-diff.
 """
 
 from __future__ import annotations
 
-import copy
-import json
+import itertools
+from dataclasses import dataclass
 from typing import Any
 
 from include.devcluster.core.errors import ApiError
-from include.devcluster.core.objects import Object, name, now
-from include.devcluster.protocol.patch import MERGED_SETS, merge_key
+from include.devcluster.core.objects import Object, now
+from include.devcluster.kinds.shapes import Shape
+from include.devcluster.protocol import fieldsets
+from include.devcluster.protocol.fieldsets import Fields, MergeError, Path
 
-Path = tuple[str, ...]
-Fields = frozenset[Path]
-
-_IGNORED = {"apiVersion", "kind"}
-_KEYED_GROUPS = {"", "coordination.k8s.io", "scheduling.k8s.io", "apiextensions.k8s.io"}
-"""Groups whose lists merge by key; in custom kinds a list is one value, as no schema says otherwise."""
-_IGNORED_META = {
-    "name", "namespace", "uid", "resourceVersion", "generation", "creationTimestamp", "deletionTimestamp",
-    "deletionGracePeriodSeconds", "managedFields", "selfLink", "generateName",
+_IGNORED = {("f:apiVersion",), ("f:kind",), ("f:metadata",)} | {
+    ("f:metadata", f"f:{field}")
+    for field in ("name", "namespace", "creationTimestamp", "selfLink", "uid", "generation", "managedFields", "resourceVersion",  # noqa: E501
+                  "deletionTimestamp", "deletionGracePeriodSeconds")
 }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Writer:
+    """Who writes what part of an object: the manager, `Apply` or `Update`, and the sub-resource."""
+
+    manager: str
+    operation: str
+    subresource: str = ""
+
+    def wrote(self, entry: Object) -> bool:
+        """Whether the entry is of this writer."""
+        return (self.manager, self.operation, self.subresource) == (
+            entry["manager"], entry["operation"], entry.get("subresource", ""),
+        )  # fmt: skip
 
 
 def without(obj: Object) -> Object:
@@ -31,210 +42,165 @@ def without(obj: Object) -> Object:
     return {k: v for k, v in obj["metadata"].items() if k not in ("managedFields", "resourceVersion")}
 
 
-def record(new: Object, old: Object | None, manager: str, subresource: str) -> None:
-    """Enter into managedFields of `new` what this write changed (`apply` enters its own)."""
-    after = leaves(new)
-    before = leaves(old) if old else {}
-    changed = frozenset(path for path, value in after.items() if path not in before or before[path] != value)
-    removed = before.keys() - after.keys()
-    if not changed and not removed:
-        return
-    entries: list[Object] = []
-    own: Fields = frozenset()
-    for entry in new["metadata"].get("managedFields") or []:
-        fields = decode(entry["fieldsV1"])
-        if _same(entry, manager, "Update", subresource):
-            own = fields
-            continue
-        _append(entries, entry, fields - changed - removed)
-    _append(entries, _entry(new, manager, "Update", subresource), (own | changed) - removed)
-    new["metadata"]["managedFields"] = entries
+def valid(given: Any, before: Any) -> list[Object]:
+    """The entries that an object came with, if they are well-formed; none when it came with an empty list.
 
-
-def apply(current: Object | None, config: Object, manager: str, *, force: bool, subresource: str = "") -> Object:
-    """What server-side apply makes of `current` with the fields that `manager` now wants.
-
-    :raises ApiError: 409 with one cause per field that another manager holds with another value.
+    :param before: the entries of the object that it replaces, which hold where it says nothing.
     """
-    wanted = leaves(config)
-    fields = frozenset(wanted)
-    if current is None:
-        new = copy.deepcopy(config)
-        new["metadata"]["managedFields"] = [
-            _entry(config, manager, "Apply", subresource) | {"fieldsV1": encode(fields)}
-        ]
-        return new
-    have = leaves(current)
-    entries = current["metadata"].get("managedFields") or []
-    others: list[tuple[Object, Fields]] = []
-    mine: Fields = frozenset()
-    for entry in entries:
-        owned = decode(entry["fieldsV1"])
-        if _same(entry, manager, "Apply", subresource):
-            mine = owned
-        else:
-            others.append((entry, owned))
-    conflicts = [
-        (entry, path) for entry, owned in others for path in sorted(owned & fields) if have.get(path) != wanted[path]
-    ]
-    if conflicts and not force:
-        raise _conflict(current, conflicts)
-    new = _overlay(copy.deepcopy(current), config, keyed=_keyed(current))
-    held = frozenset[Path]().union(*(owned for _, owned in others))
-    for path in sorted(mine - fields - held, key=len):  # an item before its fields
-        _drop(new, path)
-    taken = {path for _, path in conflicts}
+    if given is None:
+        return list(before or [])
+    is_formed = all(
+        entry.get("operation") in ("Apply", "Update")
+        and entry.get("fieldsType") == "FieldsV1"
+        and entry.get("fieldsV1")
+        for entry in given
+    )
+    return given if is_formed else []
+
+
+def restore(obj: Object, entries: list[Object]) -> None:
+    """Give an object its entries."""
+    obj["metadata"].pop("managedFields", None)
+    if entries:
+        obj["metadata"]["managedFields"] = entries
+
+
+def record(new: Object, old: Object, manager: str, subresource: str, shape: Shape) -> None:
+    """Enter into managedFields of `new` what this write changed (`apply` enters its own).
+
+    :param old: the object before; of a new one, what an empty object of its kind looks like.
+    """
+    writer = Writer(manager, "Update", subresource)
+    entries = new["metadata"].get("managedFields") or []
+    try:
+        restore(new, _updated(new, old, entries, writer, shape))
+    except MergeError:  # an object that will be refused: there is nothing to own
+        return
+
+
+def _updated(new: Object, old: Object, entries: list[Object], writer: Writer, shape: Shape) -> list[Object]:
+    difference = fieldsets.compare(old, new, shape)
+    removed, changed = frozenset(difference.removed), frozenset(difference.added | difference.modified) - _IGNORED
+    if not removed and not changed:
+        return entries
+    own: Fields = frozenset()
     result: list[Object] = []
-    for entry, owned in others:
-        _append(result, entry, owned - taken)
-    _append(result, _entry(config, manager, "Apply", subresource), fields)
-    new["metadata"]["managedFields"] = result
-    return dict(new)
-
-
-def leaves(obj: Object) -> dict[Path, Any]:
-    """Every field of an object that somebody can own -> its value."""
-    found: dict[Path, Any] = {}
-    for key, value in obj.items():
-        if key in _IGNORED:
-            continue
-        if key == "metadata":
-            for field, inner in value.items():
-                if field not in _IGNORED_META:
-                    _walk(field, inner, ("f:metadata", f"f:{field}"), found, keyed=True)
+    for entry in entries:
+        fields = fieldsets.decode(entry["fieldsV1"])
+        if writer.wrote(entry):
+            own = fields
         else:
-            _walk(key, value, (f"f:{key}",), found, keyed=_keyed(obj))
-    return found
+            _append(result, entry, fields - changed - removed)
+    fields = (own - removed) | changed
+    _append(result, _entry(new, writer, fields, own, entries), fields)
+    return _sorted(result)
 
 
-def _keyed(obj: Object) -> bool:
-    return str(obj["apiVersion"]).rpartition("/")[0] in _KEYED_GROUPS
+def apply(current: Object, config: Object, writer: Writer, shape: Shape, *, force: bool) -> Object:
+    """What server-side apply makes of an object with the fields that the writer now wants.
+
+    :param current: what is there; of a new object, its apiVersion, kind and name alone.
+    :raises ApiError: 409 with one cause per field that another manager holds with another value, 500 for fields that
+        the kind does not have.
+    """
+    try:
+        fieldsets.check(config, shape)
+    except MergeError as error:
+        meta = config["metadata"]
+        version = config["apiVersion"] if "/" in config["apiVersion"] else f"/{config['apiVersion']}"
+        text = f"failed to create typed patch object ({meta.get('namespace', '')}/{meta['name']}; {version}, Kind={config['kind']})"  # noqa: E501
+        raise ApiError(500, "", f"{text}: {error}") from error
+    base = {**current, "metadata": {k: v for k, v in current["metadata"].items() if k != "managedFields"}}
+    entries = current["metadata"].get("managedFields") or []
+    if not entries and "uid" in base["metadata"]:
+        fields = fieldsets.fields_of(base, shape) - _IGNORED
+        first = _entry(current, Writer("before-first-apply", "Update"), fields, frozenset(), [])
+        entries = [{**first, "fieldsV1": fieldsets.encode(fields)}] if fields else []
+    wanted = fieldsets.fields_of(config, shape) - _IGNORED
+    others = [(entry, fieldsets.decode(entry["fieldsV1"])) for entry in entries if not writer.wrote(entry)]
+    last = next((fieldsets.decode(entry["fieldsV1"]) for entry in entries if writer.wrote(entry)), frozenset[Path]())
+    merged = fieldsets.merge(base, config, shape)
+    held = wanted.union(*(fields for _, fields in others))
+    new = _pruned(merged, last, held, shape) if last else merged
+    difference = fieldsets.compare(base, new, shape)
+    changed = frozenset(difference.added | difference.modified)
+    conflicts = [(entry, fields & changed) for entry, fields in others]
+    if not force and any(fields for _, fields in conflicts):
+        raise _conflict(current, [(entry, sorted(fields)) for entry, fields in conflicts if fields])
+    result: list[Object] = []
+    for (entry, fields), (_, taken) in zip(others, conflicts, strict=True):
+        _append(result, entry, fields - taken - frozenset(difference.removed))
+    own = _entry(config, writer, wanted, last, entries)
+    _append(result, _untimed(own, entries, writer) if new == base else own, wanted)
+    return {**new, "metadata": {**new["metadata"], "managedFields": _sorted(result)}}
 
 
-def _walk(field: str, value: Any, path: Path, found: dict[Path, Any], *, keyed: bool) -> None:
-    if isinstance(value, dict) and value:
-        for key, inner in value.items():
-            _walk(key, inner, (*path, f"f:{key}"), found, keyed=keyed)
-    elif keyed and isinstance(value, list) and value and field in MERGED_SETS:
-        for item in value:
-            found[(*path, f"v:{json.dumps(item)}")] = item
-    elif keyed and isinstance(value, list) and value and (key := merge_key(field, value)):
-        for item in value:
-            step = (*path, f"k:{json.dumps({key: item[key]}, separators=(',', ':'))}")
-            found[step] = None
-            for inner_key, inner in item.items():
-                _walk(inner_key, inner, (*step, f"f:{inner_key}"), found, keyed=keyed)
-    else:
-        found[path] = value
+def _pruned(merged: Object, last: Fields, held: Fields, shape: Shape) -> Object:
+    """Without what the writer wanted last time and nobody wants now."""
+    last = fieldsets.with_named(last, shape)
+    pruned = fieldsets.remove(merged, last, shape) or {}
+    every = fieldsets.with_named(fieldsets.fields_of(merged, shape), shape)
+    kept = fieldsets.with_named(fieldsets.fields_of(pruned, shape), shape)
+    pruned = fieldsets.remove(merged, every - (kept | fieldsets.with_named(held, shape)), shape) or {}
+    kept = fieldsets.with_named(fieldsets.fields_of(pruned, shape), shape)
+    result: Object = fieldsets.remove(merged, (every - kept) & last, shape) or {}
+    return result
 
 
-def encode(fields: Fields) -> Object:
-    """FieldsV1 of a set of paths; a `.` marks a path that is owned itself and has owned children."""
-    tree: Object = {}
-    for path in sorted(fields):
-        node = tree
-        for step in path:
-            node = node.setdefault(step, {})
-        node["."] = {}
-    return _tidy(tree)
-
-
-def _tidy(node: Object) -> Object:
-    inner = {key: _tidy(value) for key, value in node.items() if key != "."}
-    return {".": {}, **inner} if inner and "." in node else inner
-
-
-def decode(node: Object, path: Path = ()) -> Fields:
-    """Paths of a FieldsV1."""
-    if not node:
-        return frozenset([path]) if path else frozenset()
-    found: set[Path] = set()
-    for step, inner in node.items():
-        if step == ".":
-            found.add(path)
-        else:
-            found |= decode(inner, (*path, step))
-    return frozenset(found)
-
-
-def _overlay(base: Any, config: Any, field: str = "", *, keyed: bool) -> Any:
-    """`base` with everything that `config` says."""
-    if isinstance(base, dict) and isinstance(config, dict):
-        result = dict(base)
-        for key, value in config.items():
-            result[key] = _overlay(base.get(key), value, key, keyed=keyed or field == "metadata")
-        return result
-    if keyed and isinstance(base, list) and isinstance(config, list):
-        if field in MERGED_SETS:
-            return base + [item for item in config if item not in base]
-        if key := merge_key(field, base + config):
-            known = {item[key]: item for item in base}
-            for item in config:
-                known[item[key]] = _overlay(known.get(item[key]), item, keyed=True)
-            return list(known.values())
-    return copy.deepcopy(config)
-
-
-def _drop(node: Any, path: Path) -> None:
-    """Remove the value at a path, and the parents that become empty by it."""
-    step, rest = path[0], path[1:]
-    kind, _, text = step.partition(":")
-    if kind == "f" and isinstance(node, dict) and text in node:
-        if rest:
-            _drop(node[text], rest)
-        if not rest or node[text] in ({}, []):
-            del node[text]
-    elif kind in ("k", "v") and isinstance(node, list):
-        wanted = json.loads(text)
-        for item in list(node):
-            same = item == wanted if kind == "v" else wanted.items() <= item.items()
-            if same and rest:
-                _drop(item, rest)
-            elif same:
-                node.remove(item)
-
-
-def _same(entry: Object, manager: str, operation: str, subresource: str) -> bool:
-    return (entry["manager"], entry["operation"], entry.get("subresource", "")) == (manager, operation, subresource)
-
-
-def _entry(obj: Object, manager: str, operation: str, subresource: str) -> Object:
+def _entry(obj: Object, writer: Writer, fields: Fields, before: Fields, entries: list[Object]) -> Object:
+    """The writer's entry; its time is that of the last change of its fields."""
     entry: Object = {
-        "manager": manager,
-        "operation": operation,
+        "manager": writer.manager,
+        "operation": writer.operation,
         "apiVersion": obj["apiVersion"],
         "time": now(),
         "fieldsType": "FieldsV1",
     }
-    return {**entry, "subresource": subresource} if subresource else entry
+    if writer.subresource:
+        entry["subresource"] = writer.subresource
+    was = next((old for old in entries if writer.wrote(old)), None)
+    return {**entry, "time": was["time"]} if was and fields == before and was.get("time") else entry
+
+
+def _untimed(entry: Object, entries: list[Object], writer: Writer) -> Object:
+    """An entry of a write that changed nothing in the object: its time is that of the one before, if there was one."""
+    was = next((old.get("time") for old in entries if writer.wrote(old)), None)
+    made = {key: value for key, value in entry.items() if key != "time"}
+    return {**made, "time": was} if was else made
 
 
 def _append(entries: list[Object], entry: Object, fields: Fields) -> None:
     if fields:
-        entries.append({**entry, "fieldsV1": encode(fields)})
+        entries.append({**entry, "fieldsV1": fieldsets.encode(fields)})
 
 
-def _conflict(obj: Object, conflicts: list[tuple[Object, Path]]) -> ApiError:
-    causes = []
-    for entry, path in conflicts:
-        who = f'conflict with "{entry["manager"]}"'
+def _sorted(entries: list[Object]) -> list[Object]:
+    keys = ("operation", "time", "manager", "apiVersion", "subresource")
+    return sorted(entries, key=lambda entry: [str(entry.get(key, "")) for key in keys])
+
+
+def _conflict(obj: Object, conflicts: list[tuple[Object, list[Path]]]) -> ApiError:
+    found = []
+    for entry, paths in conflicts:
+        who = f'"{entry["manager"]}"'
+        if entry.get("subresource"):
+            who += f' with subresource "{entry["subresource"]}"'
         if entry["operation"] == "Update":
             who += f" using {entry['apiVersion']}"
-        causes.append({"reason": "FieldManagerConflict", "message": who, "field": readable(path)})
-    count = f"{len(causes)} conflict{'s' if len(causes) > 1 else ''}"
-    text = ", ".join(f"{c['message']}: {c['field']}" for c in causes)
-    return ApiError(409, "Conflict", f"Apply failed with {count}: {text}", {"name": name(obj), "causes": causes})
+        found += [(who, fieldsets.readable(path)) for path in paths]
+    found.sort()
+    causes = [
+        {"reason": "FieldManagerConflict", "message": f"conflict with {who}", "field": path} for who, path in found
+    ]
+    if len(found) == 1:
+        text = f"Apply failed with 1 conflict: conflict with {found[0][0]}: {found[0][1]}"
+    else:
+        text = f"Apply failed with {len(found)} conflicts: " + "\n".join(_grouped(found))
+    return ApiError(409, "Conflict", text, {"causes": causes})
 
 
-def readable(path: Path) -> str:
-    """`.spec.containers[name="base"].image`"""
-    text = ""
-    for step in path:
-        kind, _, rest = step.partition(":")
-        if kind == "f":
-            text += f".{rest}"
-        elif kind == "k":
-            text += "[" + ",".join(f"{k}={json.dumps(v)}" for k, v in json.loads(rest).items()) + "]"
-        else:
-            text += f"[={rest}]"
-    return text
+def _grouped(found: list[tuple[str, str]]) -> list[str]:
+    lines: list[Any] = []
+    for who, paths in itertools.groupby(found, key=lambda item: item[0]):
+        lines += [f"conflicts with {who}:", *(f"- {path}" for _, path in paths)]
+    return lines

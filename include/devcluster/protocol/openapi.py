@@ -1,4 +1,4 @@
-"""OpenAPI v3 of what is served, for `kubectl explain`, and the fields of built-in kinds, for `--validate`.
+"""OpenAPI v3 of what is served, for `kubectl explain`.
 
 The schemas of built-in kinds are those of the official Python client's models; of custom kinds, of their definition.
 https://kubernetes.io/docs/concepts/overview/kubernetes-api/#openapi-interface-definition
@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 from include.devcluster.core.objects import Object
@@ -19,7 +18,6 @@ from include.devcluster.protocol.discovery import VERSION
 META = "V1ObjectMeta"
 _SCHEMAS = "#/components/schemas/"
 _MODEL = re.compile(rf"{_SCHEMAS}client\.(\w+)\.")
-_ANYTHING = "x-kubernetes-preserve-unknown-fields"
 _PLAIN: dict[str, Object] = {
     "str": {"type": "string"},
     "int": {"type": "integer"},
@@ -31,39 +29,6 @@ _PLAIN: dict[str, Object] = {
     "object": {},
 }
 _LIST, _MAP = re.compile(r"list\[(.+)\]"), re.compile(r"dict\[str, (.+)\]")
-
-
-@dataclass(frozen=True)
-class Fields:
-    """The fields of a kind: its schema, and the schemas that it refers to."""
-
-    schema: Object
-    schemas: dict[str, Object]
-
-    def unknown(self, obj: Object) -> list[str]:
-        """Paths of the fields that the kind does not have, as strict validation names them."""
-        return list(self._unknown(obj, self.schema, ""))
-
-    def _unknown(self, value: Any, schema: Object, path: str) -> Iterator[str]:
-        for part in schema.get("allOf") or []:
-            yield from self._unknown(value, part, path)
-        if "$ref" in schema:
-            yield from self._unknown(value, self.schemas[schema["$ref"].removeprefix(_SCHEMAS)], path)
-        elif isinstance(value, list):
-            for place, item in enumerate(value):
-                yield from self._unknown(item, schema.get("items") or {}, f"{path}[{place}]")
-        elif isinstance(value, dict) and not schema.get(_ANYTHING):
-            known, others = schema.get("properties"), schema.get("additionalProperties")
-            for key, inner in value.items():
-                step = f"{path}.{key}" if path else key
-                if known is not None and key not in known and others is None:
-                    yield step
-                else:
-                    yield from self._unknown(inner, (known or {}).get(key) or _schema(others), step)
-
-
-def _schema(value: Any) -> Object:
-    return value if isinstance(value, dict) else {}
 
 
 def answer(resources: Collection[Resource], steps: list[str]) -> Object | None:
@@ -88,13 +53,6 @@ def answer(resources: Collection[Resource], steps: list[str]) -> Object | None:
         "paths": dict(item for resource in found for item in _paths(resource, version)),
         "components": {"schemas": _schemas(found, version)},
     }
-
-
-def fields(resource: Resource) -> Fields:
-    """What a kind may hold; the first time it takes a second, like `answer`."""
-    if resource.custom:
-        return Fields(_custom(resource), _reachable([META]))
-    return Fields({"$ref": _ref(model_name(resource))}, _reachable([model_name(resource)]))
 
 
 def model_name(resource: Resource) -> str:

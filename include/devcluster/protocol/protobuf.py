@@ -1,66 +1,37 @@
-"""Just enough protobuf to read what kubectl's `create` commands send: kubectl has no JSON mode for them.
+"""Kubernetes protobuf, as far as it must be read: kubectl's `create` commands have no JSON mode.
 
 Envelope: https://kubernetes.io/docs/reference/using-api/api-concepts/#protobuf-encoding
-Field numbers: k8s.io/api/core/v1/generated.proto and k8s.io/apimachinery/pkg/apis/meta/v1/generated.proto
+The numbers of fields are those of the Go types (`kinds`).
 """
 
 from __future__ import annotations
 
 import base64
+import datetime as dt
 from collections.abc import Iterator
 from typing import Any
 
 from include.devcluster.core.errors import bad_request, unsupported_media
-from include.devcluster.core.objects import Object
+from include.devcluster.core.objects import Object, timestamp
+from include.devcluster.kinds import types
+from include.devcluster.kinds.types import Field, Type
 
 CONTENT_TYPE = "application/vnd.kubernetes.protobuf"
 _MAGIC = b"k8s\x00"
-
-Schema = dict[int, tuple[str, Any]]
-"""Field number -> name and type: str, bytes, int, bool, a Schema, [type] for a list, {str: type} for a map."""
-
-_OWNER: Schema = {
-    5: ("apiVersion", str), 1: ("kind", str), 3: ("name", str), 4: ("uid", str), 6: ("controller", bool),
-    7: ("blockOwnerDeletion", bool),
-}  # fmt: skip
-_META: Schema = {
-    1: ("name", str), 2: ("generateName", str), 3: ("namespace", str), 5: ("uid", str), 6: ("resourceVersion", str),
-    11: ("labels", {str: str}), 12: ("annotations", {str: str}), 13: ("ownerReferences", [_OWNER]),
-    14: ("finalizers", [str]),
-}  # fmt: skip
-_PRECONDITIONS: Schema = {1: ("uid", str), 2: ("resourceVersion", str)}
-_DELETE: Schema = {
-    1: ("gracePeriodSeconds", int), 2: ("preconditions", _PRECONDITIONS), 3: ("orphanDependents", bool),
-    4: ("propagationPolicy", str), 5: ("dryRun", [str]),
-}  # fmt: skip
-KINDS: dict[str, Schema] = {
-    "ConfigMap": {
-        1: ("metadata", _META), 2: ("data", {str: str}), 3: ("binaryData", {str: bytes}), 4: ("immutable", bool),
-    },
-    "Secret": {
-        1: ("metadata", _META), 2: ("data", {str: bytes}), 3: ("type", str), 4: ("stringData", {str: str}),
-        5: ("immutable", bool),
-    },
-    "Namespace": {1: ("metadata", _META)},
-    "ServiceAccount": {1: ("metadata", _META)},
-    "DeleteOptions": _DELETE,
-}  # fmt: skip
-_TYPE: Schema = {1: ("apiVersion", str), 2: ("kind", str)}
-_UNKNOWN: Schema = {1: ("typeMeta", _TYPE), 2: ("raw", None), 3: ("contentEncoding", str), 4: ("contentType", str)}
 
 
 def decode(body: bytes) -> Object:
     """The object of an envelope. Raises 415 for a kind whose fields are not known here, 400 for broken bytes."""
     if not body.startswith(_MAGIC):
-        raise bad_request("the body of the request is not Kubernetes protobuf")
+        raise bad_request("provided data does not appear to be a protobuf message, expected prefix [107 56 115 0]")
     try:
-        unknown = _message(body[len(_MAGIC) :], _UNKNOWN)
-        type_meta = unknown.get("typeMeta") or {}
-        schema = KINDS.get(str(type_meta.get("kind")))
-        if schema is None:
-            raise unsupported_media(f"application/json, application/yaml (protobuf only for {', '.join(KINDS)})")
-        return {**type_meta, **_message(unknown.get("raw", b""), schema)}
-    except (IndexError, UnicodeDecodeError, KeyError) as error:
+        envelope = dict(_fields(body[len(_MAGIC) :]))
+        of = {number: raw.decode() for number, raw in _fields(envelope.get(1, b""))}
+        version, kind = of.get(1, ""), of.get(2, "")
+        if not types.known(kind):
+            raise unsupported_media("application/json, application/yaml")
+        return {"apiVersion": version, "kind": kind, **_struct(envelope.get(2, b""), kind)}
+    except (IndexError, UnicodeDecodeError, KeyError, AttributeError) as error:
         raise bad_request(f"broken protobuf: {error}") from error
 
 
@@ -98,31 +69,54 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
             return value, at
 
 
-def _message(data: bytes, schema: Schema) -> Object:
+def _struct(data: bytes, struct: str, inline: int = 0) -> Object:
+    """A message; the fields of an embedded struct are in a message of their own (`inline` is its number)."""
+    every = types.fields(struct).values()
+    known = {field.number: field for field in every if field.inline == inline}
+    embedded = {field.inline for field in every if field.inline} if not inline else set()
     result: Object = {}
     for number, raw in _fields(data):
-        if number not in schema:
-            continue
-        field, kind = schema[number]
-        if isinstance(kind, list):
-            result.setdefault(field, []).append(_value(raw, kind[0]))
-        elif isinstance(kind, dict) and str in kind:
-            pair = _message(raw, {1: ("key", str), 2: ("value", kind[str])})
-            result.setdefault(field, {})[pair.get("key", "")] = pair.get("value", "")
-        else:
-            value = _value(raw, kind)
-            if value not in ("", {}):  # protobuf writes what Go has not set
-                result[field] = value
+        if number in embedded and isinstance(raw, bytes):
+            result |= _struct(raw, struct, number)
+        elif number in known:
+            _enter(result, known[number], raw)
     return result
 
 
-def _value(raw: Any, kind: Any) -> Any:
-    if kind is None:
-        return raw
-    if kind is str:
-        return raw.decode()
-    if kind is bytes:
-        return base64.b64encode(raw).decode()
-    if kind is bool:
-        return bool(raw)
-    return _message(raw, kind) if isinstance(kind, dict) else int(raw)
+def _enter(result: Object, field: Field, raw: Any) -> None:
+    item = field.type.item or Type("any")
+    if field.type.kind == "list":
+        result.setdefault(field.name, []).append(_value(raw, item))
+    elif field.type.kind == "map":
+        pair = dict(_fields(raw))
+        value = _value(pair[2], item) if 2 in pair else ""
+        result.setdefault(field.name, {})[pair.get(1, b"").decode()] = value
+    else:
+        result[field.name] = _value(raw, field.type)
+
+
+def _value(raw: Any, kind: Type) -> Any:
+    match kind.kind:
+        case "struct":
+            return _struct(raw, kind.struct)
+        case "string":
+            return raw.decode()
+        case "bytes":
+            return base64.b64encode(raw).decode()
+        case "bool":
+            return bool(raw)
+        case "quantity":
+            return dict(_fields(raw)).get(1, b"0").decode() or "0"
+        case "intstr":
+            parts = dict(_fields(raw))
+            return parts.get(3, b"").decode() if parts.get(1) else _signed(parts.get(2, 0))
+        case "time" | "microtime":
+            seconds = dict(_fields(raw)).get(1)
+            return timestamp(dt.datetime.fromtimestamp(_signed(seconds), dt.UTC)) if seconds else None
+        case "any":
+            return None
+    return _signed(raw)
+
+
+def _signed(value: int) -> int:
+    return value - (1 << 64) if value >= 1 << 63 else value

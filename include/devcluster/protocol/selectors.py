@@ -1,4 +1,4 @@
-"""Label and field selectors."""
+"""Label selectors of objects, and field selectors."""
 
 from __future__ import annotations
 
@@ -7,32 +7,7 @@ from collections.abc import Callable, Mapping
 
 from include.devcluster.core.errors import ApiError, bad_request
 from include.devcluster.core.objects import Object, dig, labels
-
-_SET = re.compile(r"^(?P<key>[^\s!=]+)\s+(?P<op>in|notin)\s*\((?P<values>[^)]*)\)$")
-_EQUAL = re.compile(r"^(?P<key>[^\s!=]+)\s*(?P<op>==|=|!=)\s*(?P<value>\S*)$")
-_EXISTS = re.compile(r"^(?P<not>!?)\s*(?P<key>[A-Za-z0-9][\w./-]*)$")
-
-Test = Callable[[Mapping[str, str]], bool]
-
-
-def parse_labels(text: str) -> Test:
-    """Compile a label selector such as `app=shop,tier in (a, b),!canary`. Raises 400."""
-    tests = [_label_test(term.strip(), text) for term in re.split(r",(?![^(]*\))", text) if term.strip()]
-    return lambda found: all(test(found) for test in tests)
-
-
-def _label_test(term: str, whole: str) -> Test:
-    if match := _SET.match(term):
-        key, wanted = match["key"], {value.strip() for value in match["values"].split(",")}
-        # as the real one: notin also selects objects without the label
-        return (lambda found: found.get(key) in wanted) if match["op"] == "in" else (lambda f: f.get(key) not in wanted)
-    if match := _EQUAL.match(term):
-        key, value = match["key"], match["value"]
-        return (lambda found: found.get(key) != value) if match["op"] == "!=" else (lambda f: f.get(key) == value)
-    if match := _EXISTS.match(term):
-        key = match["key"]
-        return (lambda found: key not in found) if match["not"] else (lambda found: key in found)
-    raise bad_request(f'unable to parse requirement: found "{term}" in label selector "{whole}"')
+from include.devcluster.protocol import label_selectors
 
 
 def match_label_selector(selector: Object | None, found: Mapping[str, str]) -> bool:
@@ -95,6 +70,7 @@ FIELDS: dict[str, set[str]] = {
     "secrets": {"type"},
     "nodes": {"spec.unschedulable"},
     "namespaces": {"status.phase"},
+    "services": {"spec.clusterIP", "spec.type"},
 }
 """Fields that a selector may name, beside metadata.name and metadata.namespace."""
 
@@ -103,25 +79,31 @@ def parse_fields(text: str, resource: str) -> Callable[[Object], bool]:
     """Compile a field selector such as `status.phase!=Running,metadata.name=x`. Raises 400 for an unknown field."""
     allowed = FIELDS.get(resource, set()) | {"metadata.name", "metadata.namespace"}
     terms: list[tuple[str, str, str]] = []
-    for term in filter(None, (part.strip() for part in text.split(","))):
+    for term in filter(None, re.split(r"(?<!\\),", text)):
         match = re.match(r"^(?P<key>[^=!]+)(?P<op>==|=|!=)(?P<value>.*)$", term)
         if not match:
             raise bad_request(f"invalid selector: '{text}'; can't understand '{term}'")
+        if wrong := re.search(r"\\([^\\,=]|$)", match["value"]):
+            raise bad_request(f"invalid field selector: invalid escape sequence: {wrong[0]}")
         if match["key"] not in allowed:
-            raise unknown_field(match["key"])
-        terms.append((match["key"], match["op"], match["value"]))
+            raise unknown_field(match["key"], resource)
+        terms.append((match["key"], match["op"], re.sub(r"\\(.)", r"\1", match["value"])))
     return lambda obj: all((_field(obj, key) == value) != (op == "!=") for key, op, value in terms)
 
 
-def unknown_field(field: str) -> ApiError:
+def unknown_field(field: str, resource: str) -> ApiError:
     """400 for a field that objects of this resource cannot be selected by."""
-    return bad_request(f"field label not supported: {field}")
+    if resource in FIELDS:
+        return bad_request(f"field label not supported: {field}")
+    return bad_request(f'"{field}" is not a known field selector: only "metadata.name", "metadata.namespace"')
 
 
 def _field(obj: Object, path: str) -> str:
     value = dig(obj, path)
     if path == "source":
         value = dig(obj, "source.component")
+    if value is None and path == "spec.hostNetwork":
+        return "false"
     if isinstance(value, bool):
         return str(value).lower()
     return "" if value is None else str(value)
@@ -131,7 +113,7 @@ class Selection:
     """Which objects of a resource a list, watch or collection delete means."""
 
     def __init__(self, resource: str, label_selector: str = "", field_selector: str = "") -> None:
-        self._labels = parse_labels(label_selector)
+        self._labels = label_selectors.parse(label_selector)
         self._fields = parse_fields(field_selector, resource)
 
     def __contains__(self, obj: Object) -> bool:

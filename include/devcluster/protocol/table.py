@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from include.devcluster.core.errors import bad_request
 from include.devcluster.core.objects import Object, condition, dig, parse_time
 from include.devcluster.core.resources import Resource
 
@@ -15,6 +16,9 @@ Row = list[Any]
 
 def make(resource: Resource, found: list[Object], meta: Object, include: str = "Metadata") -> Object:
     """A `metav1.Table`. `include` says what each row carries beside its cells: None, Metadata or Object."""
+    if include not in ("", "None", "Metadata", "Object"):
+        wrong = f"includeObject: Invalid value: \"{include}\": must be 'Metadata', 'Object', 'None', or empty"
+        raise bad_request(f"Unable to convert to Table as requested: {wrong}")
     columns, cells = _COLUMNS.get(resource.key) or _custom(resource)
     return {
         "kind": "Table",
@@ -28,14 +32,14 @@ def make(resource: Resource, found: list[Object], meta: Object, include: str = "
 def _column(text: str) -> Object:
     """`Name`, or `*Node` for one that only `-o wide` shows."""
     name = text.lstrip("*")
-    kind = "integer" if name in ("Data", "Secrets") else "string"
+    kind = {"Value": "integer", "Global-Default": "boolean", "Created At": "date"}.get(name, "string")
     form = "name" if name == "Name" else ""
     return {"name": name, "type": kind, "format": form, "description": name, "priority": int(text.startswith("*"))}
 
 
 def _carried(obj: Object, include: str) -> Object:
     if include == "None":
-        return {}
+        return {"object": None}
     if include == "Object":
         return {"object": obj}
     return {"object": {"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": obj["metadata"]}}
@@ -161,7 +165,7 @@ def _event(obj: Object) -> Row:
         f"{about.get('kind', '').lower()}/{about.get('name', '')}", about.get("fieldPath", ""),
         ", ".join(filter(None, [source.get("component") or obj.get("reportingComponent"), source.get("host")])),
         (obj.get("message") or "").strip(), age(obj.get("firstTimestamp") or obj["metadata"].get("creationTimestamp")),
-        str(obj.get("count") or 1), obj["metadata"]["name"],
+        obj.get("count") or 1, obj["metadata"]["name"],
     ]  # fmt: skip
 
 
@@ -219,6 +223,16 @@ _COLUMNS: dict[str, tuple[list[str], Callable[[Object], Row]]] = {
         _claim,
     ),
     "services": (["Name", "Type", "Cluster-IP", "External-IP", "Port(s)", "Age", "*Selector"], _service),
+    "leases.coordination.k8s.io": (
+        ["Name", "Holder", "Age"],
+        lambda o: [o["metadata"]["name"], dig(o, "spec.holderIdentity") or "", _born(o)],
+    ),
+    "priorityclasses.scheduling.k8s.io": (
+        ["Name", "Value", "Global-Default", "Age", "PreemptionPolicy"],
+        lambda o: [
+            o["metadata"]["name"], o.get("value", 0), o.get("globalDefault", False), _born(o), o["preemptionPolicy"],
+        ],
+    ),
     "customresourcedefinitions.apiextensions.k8s.io": (
         ["Name", "Created At"], lambda o: [o["metadata"]["name"], o["metadata"]["creationTimestamp"]],
     ),
