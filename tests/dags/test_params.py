@@ -12,6 +12,10 @@ MOMENT = "2017-03-01T05:00:00Z"
 GOOD: dict[str, dict[str, Any]] = {
     "build_features": {"partitions": "all"},
     "erase_household": {"household": "0123456789abcdef" * 2},
+    **{
+        f"ingest_{name}": {"found_less": "take", "max_bad_fraction": 0.5, "max_stray_fraction": 1}
+        for name in ("transactions", "promotions", "inventory")
+    },
     "maintain_lake": {"tables": "sales.transactions,features.users"},
     "preflight_backfill": {"topic": "inventory", "from": MOMENT, "to": "2017-04-01T00:00:00-04:00", "reprocess": False},
     "replay_quarantine": {
