@@ -110,7 +110,8 @@ def test_every_channel_is_told_reason_runbook_and_log(channels: Server) -> None:
 def test_a_slow_task_is_an_alarm_of_its_own(channels: Server) -> None:
     told = Slowness("train_recommender", "r1", "train", -1, 2, "It has been at work for 1 h 2 min", "runbook", "log")
     send_to_all(told, logging.getLogger(__name__))
-    assert channels.posts["/v2/enqueue"]["payload"]["summary"] == "train_recommender.train is slow (run r1, try 2)"
+    summary = channels.posts["/v2/enqueue"]["payload"]["summary"]
+    assert summary.startswith("train_recommender.train is slow (run r1, try 2): It has been at work for 1 h 2 min")
     assert channels.posts["/v2/enqueue"]["dedup_key"] == "podium/train_recommender/r1/train/-1/slow"
     (alert,) = channels.posts["/api/v2/alerts"]
     assert alert["labels"]["alertname"] == "TaskSlow"
