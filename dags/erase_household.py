@@ -38,11 +38,12 @@ By hand, with the household's pseudonym. First leave the request, which makes it
 
     echo 900 | make erase
 
-on a laptop; `python -m include.jobs.upkeep request` in a pod of the image elsewhere. The id stands in one object of the
+on a laptop; elsewhere `request` of the upkeep job does it, in a pod made as those of the tasks are, whose standard input is
+the id (`kubectl run -i`). The id stands in one object of the
 bucket, `erasures/requests/<pseudonym>.json`, until `prove` has succeeded. Airflow, the cluster's objects, logs, the audit
-trail and OpenLineage get to know the pseudonym only, so nothing is to be deleted there. Then, with what it printed:
+trail and OpenLineage get to know the pseudonym only, so nothing is to be deleted there. Then, with the pseudonym that it printed:
 
-    airflow dags trigger erase_household --conf '{"household": "<pseudonym>"}'
+    airflow dags trigger erase_household --conf '{"household": "0123456789abcdef0123456789abcdef"}'
 
 Afterwards:
 - predictors take their model's files anew by themselves within some 15 seconds, and answer all the while; train again

@@ -69,7 +69,7 @@ with its neighbours. A message time before 1970 or after 2099 is none: such a re
 
 A param is for one choice that somebody makes by name, of one run or of the runs of one backfill:
 
-    airflow backfill create --dag-id {dag_id} --from-date … --to-date … --reprocess-behavior completed \\
+    airflow backfill create --dag-id {dag_id} --from-date 2017-03-01T05:00:00Z --to-date 2017-03-01T05:00:00Z --reprocess-behavior completed \\
       --dag-run-conf '{{"max_stray_fraction": 1}}'
 """
 
