@@ -24,6 +24,7 @@ TEXTS: dict[str, tuple[str, str]] = {
 
 
 LEFT_OUT: dict[str, str] = {
+    "listing/limits[11]": "how much of its history a real cluster still has depends on how long it runs",
     "listing/watch[2]": "the history of a dev cluster that was just started reaches back to its beginning",
     "listing/watch[21]": "the old paths below /watch are not served",
     "listing/watch[22]": "the old paths below /watch are not served",
