@@ -32,7 +32,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="features of all real households beside another engine's, not of a quarter (tests/jobs/features)",
     )
     ingest = parser.getgroup("ingest")
-    ingest.addoption("--histories", type=int, default=50, help="drawn histories of a topic (tests/jobs/ingest)")
+    ingest.addoption("--histories", type=int, default=10, help="drawn histories of a topic (tests/jobs/ingest)")
     chaos = parser.getgroup("chaos")
     chaos.addoption("--chaos-runs", type=int, default=3, help="runs with services and pods killed (tests/chaos)")
     chaos.addoption("--chaos-seed", type=int, default=0, help="seed of the first; each has the next (tests/chaos)")
