@@ -89,6 +89,7 @@ def test_an_interval_that_differs_drifts_against_the_old_snapshot(platform: Plat
     start = pa.array([dt.datetime(2017, 9, 1, 4, tzinfo=dt.UTC)] * rows.num_rows, rows.schema.field("event_time").type)
     changed = {
         "event_time": later,
+        "transaction_timestamp": later,
         "interval_start": start,
         "sales_value": pa.array(rows["sales_value"].to_numpy() * 3),
         "quantity": pa.array(np.full(rows.num_rows, 5)),
