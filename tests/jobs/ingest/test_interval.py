@@ -96,7 +96,8 @@ def test_a_year_in_intervals_adds_up_to_the_record(catalog: SqlCatalog, broker: 
         }
     )
     broken = 5 * len(BROKEN_KINDS)
-    produced = produce(broker.servers, topic, 3, lambda: events(STREAMS["transactions"], table, broken, seed=3))
+    client = {"bootstrap.servers": broker.servers}
+    produced = produce(client, topic, 3, lambda: events(STREAMS["transactions"], table, broken, seed=3))
     assert produced["produced"] == count + broken
 
     results = [run(catalog, broker, topic, number) for number in (3, 0, 4, 1, 2)]
