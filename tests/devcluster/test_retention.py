@@ -71,6 +71,7 @@ def test_what_pods_leave_on_the_disk_is_bounded(registry: Registry, tmp_path: Pa
 def test_events_go_after_an_hour(registry: Registry, tmp_path: Path) -> None:
     for own, minutes in (("old", -61), ("new", -59)):
         seen = timestamp(BEGAN + dt.timedelta(minutes=minutes))
-        registry.create(EVENTS, "a", {"metadata": {"name": own}, "lastTimestamp": seen, "involvedObject": {}})
+        about = {"involvedObject": {"namespace": "a"}, "lastTimestamp": seen}
+        registry.create(EVENTS, "a", {"metadata": {"name": own}, **about})
     Retainer(registry, tmp_path, Retention()).sweep(BEGAN)
     assert [name(each) for each in registry.store.list(EVENTS.key)] == ["new"]

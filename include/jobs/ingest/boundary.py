@@ -108,8 +108,13 @@ class Search:
         return self._unstable_earlier > self._rise
 
     def _votes(self, times: Numbers) -> tuple[Numbers, Numbers]:
-        votes = np.where(times >= self._moment, 1, -1) * ((times >= 0) & (times <= self._latest))
+        votes = np.where(times >= self._moment, 1, -1) * are_times(times, self._latest)
         return votes, (votes > 0) & (times > self._now)
+
+
+def are_times(times: Numbers, latest: int) -> Numbers:
+    """Which of them have a vote: from 1970 on, and no later than `latest`, milliseconds as they are."""
+    return (times >= 0) & (times <= latest)
 
 
 def milliseconds(moment: dt.datetime) -> int:

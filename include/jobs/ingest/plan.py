@@ -5,7 +5,8 @@ and where two of them meet in time their ranges meet too. So every offset falls 
 the order and the number of runs, and a tiling of closed intervals has no gap.
 
 Times are Kafka's message times, and where a moment lies among them is for `boundary` to say. A record whose time is far
-from those of its neighbours is taken with these.
+from those of its neighbours is taken with these. Those without any time that begin a partition go with the interval
+that is run first.
 """
 
 import datetime as dt
@@ -78,6 +79,9 @@ class Log(Protocol):
         self, moment: dt.datetime, view: TopicView, floors: Mapping[int, int], now: dt.datetime
     ) -> Mapping[int, Boundary]:
         """Where a moment lies in each partition of `floors`, not before the offset there."""
+
+    def timeless(self, spans: Mapping[int, OffsetRange], now: dt.datetime) -> set[int]:
+        """The partitions in whose range no record has a time that is one."""
 
     def cut(self, marks: Mapping[int, Mark]) -> Mapping[int, int]:
         """The partitions whose log is no longer the one that was read, and from which offset on."""
@@ -185,7 +189,7 @@ class _Asked:
             starts = floors
         else:
             begin = begin if adopted and adopted.begin == self.interval.start else {}
-            starts = self._told(self.interval.start, floors) | begin
+            starts = self._with_heads(self._told(self.interval.start, floors), floors) | begin
             for number in floors.keys() - begin.keys():
                 self._not_dropped(number, starts[number], floors[number])
         if later is not None and later.interval.start == self.interval.end:
@@ -246,6 +250,13 @@ class _Asked:
             if boundary.held:
                 raise self._held(number)
         return {number: boundary.offset for number, boundary in found.items()}
+
+    def _with_heads(self, starts: Mapping[int, int], floors: Mapping[int, int]) -> dict[int, int]:
+        """Take in what lies before a start and has no time at all, with no earlier record to go with."""
+        low = {number: max(floors[number], self.view.partitions[number].low) for number in starts}
+        heads = {number: OffsetRange(low[number], start) for number, start in starts.items() if low[number] < start}
+        timeless = self.log.timeless(heads, self.now) if heads else set()
+        return {number: low[number] if number in timeless else start for number, start in starts.items()}
 
     def _held(self, number: int) -> OpenTransactionError:
         view, name = self.view.partitions[number], self.view.name

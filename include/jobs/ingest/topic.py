@@ -21,7 +21,7 @@ from confluent_kafka import (
     TopicPartition,
 )
 
-from include.jobs.ingest.boundary import Boundary, Search, milliseconds, votes_to_confirm
+from include.jobs.ingest.boundary import Boundary, Search, are_times, milliseconds, votes_to_confirm
 from include.jobs.ingest.fetch import KafkaUnavailableError, consumer, fetch
 from include.jobs.ingest.plan import PartitionView, TopicView
 from include.jobs.ingest.times import readable
@@ -159,6 +159,23 @@ class Topic:
             if searches[number].feed_unstable(times):
                 del ends[number]
         return {number: search.result(parts[number].stable) for number, search in searches.items()}
+
+    def timeless(self, spans: Mapping[int, OffsetRange], now: dt.datetime) -> set[int]:
+        """The partitions in whose range no record has a time that is one: as `Search` has it, with a vote.
+
+        Reads each range up to the first that has one.
+
+        Raises:
+            JobError: see `fetch`.
+        """
+        latest = milliseconds(now + self._max_ahead)
+        left = {number: span.end for number, span in spans.items() if len(span)}
+        found = set(spans)
+        for number, _, times in self._times(self._committed, {number: spans[number].start for number in left}, left):
+            if number in found and are_times(times, latest).any():
+                found.remove(number)
+                left.pop(number, None)
+        return found
 
     def time_at(self, number: int, span: OffsetRange, *, stable: bool = True) -> dt.datetime | None:
         """The message time of the first record of a range; None where it has none, or the time is none.

@@ -26,6 +26,8 @@ ADMIN = "admin"
 # The least that Kafka takes: the password is no word that could be guessed.
 ITERATIONS = 4096
 HEAP = "384m"
+# Kafka's default is a third of that heap, and twice that when the cleaner starts anew: the broker ends for want of memory.
+CLEANER_BYTES = 32 << 20
 # The broker is at rest most of the time: one collector thread, and the quick compiler alone, which halves its start.
 JVM = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Djava.awt.headless=true", "-XX:+ExitOnOutOfMemoryError")
 
@@ -216,6 +218,7 @@ share.coordinator.state.topic.min.isr=1
 share.coordinator.state.topic.num.partitions=2
 group.initial.rebalance.delay.ms=0
 log.segment.bytes=268435456
+log.cleaner.dedupe.buffer.size={CLEANER_BYTES}
 num.network.threads=2
 num.io.threads=4
 """

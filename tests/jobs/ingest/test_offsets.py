@@ -86,6 +86,28 @@ def test_a_time_that_is_none_is_quarantined_and_moves_nothing(
         run(catalog, broker, topic, 0)
 
 
+@pytest.mark.parametrize("stamp", [-5, 2**62])
+def test_what_begins_a_partition_without_a_time_goes_with_the_interval_that_is_run_first(
+    catalog: SqlCatalog, broker: Broker, topic_name: MakeTopic, stamp: int
+) -> None:
+    """A producer that counts in another unit from its first record on: somebody must learn of it."""
+    topic = topic_name(2, **ANY_TIME)
+    aborted = broker.transaction(topic)
+    aborted.produce(topic, record(1, 1), b"900", 0, timestamp=milliseconds(1))
+    aborted.abort_transaction(60)
+    producer = Producer({"bootstrap.servers": broker.servers, "log_level": 0})
+    for partition in (0, 1):
+        producer.produce(topic, record(5, 99), b"900", partition, timestamp=stamp)
+    assert producer.flush(60) == 0
+    broker.send(topic, [(0, 25, record(25, 1))])
+    run(catalog, broker, topic, 1)
+    assert (1, 0) in places(catalog, QUARANTINED), "nothing else is there to go with"
+    broker.send(topic, [(1, 26, record(26, 2))])
+    for number in (0, 2):
+        run(catalog, broker, topic, number)
+    assert sorted(places(catalog) + places(catalog, QUARANTINED)) == broker.read(topic, 2)
+
+
 def test_a_hanging_transaction_is_named_and_nothing_is_published_short(
     catalog: SqlCatalog, broker: Broker, topic_name: MakeTopic
 ) -> None:

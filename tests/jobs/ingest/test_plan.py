@@ -72,6 +72,9 @@ class Model:
             found[number] = Boundary(best, evidence)
         return found
 
+    def timeless(self, spans: Mapping[int, OffsetRange], now: dt.datetime) -> set[int]:
+        return set()
+
     def cut(self, marks: Mapping[int, Mark]) -> dict[int, int]:
         return {}
 

@@ -8,7 +8,7 @@ import jsonschema
 import orjson
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from pyiceberg.catalog.sql import SqlCatalog
 
 from include.jobs.ingest.contract import CONTRACTS_DIR, BrokenRecordError, Contract, ContractError
@@ -48,6 +48,7 @@ def test_the_columns_of_transactions_are_those_that_features_are_made_of() -> No
     assert all(field.required for field in schema.fields)
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(values)
 def test_what_the_contract_accepts_the_json_schema_accepts(value: bytes | None) -> None:
     try:
@@ -112,7 +113,7 @@ def test_a_stream_of_the_shop_is_ingested_and_published(
     topic, stream, contract = topic_name(2), STREAMS[name], Contract.load(f"{name}.v1")
     rows = stream.read(Slice(products=20, months=1))
     tables, broken = event_tables(contract, f"shop.{name}"), 2 * len(BROKEN_KINDS)
-    produce(broker.servers, topic, 2, lambda: events(stream, rows, broken, seed=3))
+    produce({"bootstrap.servers": broker.servers}, topic, 2, lambda: events(stream, rows, broken, seed=3))
     interval = Interval.parse("2017-01-01T00:00:00-05:00", "2017-02-01T00:00:00-05:00")
     with Topic(broker.servers, topic) as opened:
         request = Request(interval, "run", dt.timedelta(0), 0.5, tables)
