@@ -48,7 +48,7 @@ def _verify(arguments: argparse.Namespace) -> None:
 def _request(_: argparse.Namespace) -> None:
     from include.jobs.lake.connections import Connections
     from include.jobs.lake.pseudonyms import Pseudonyms
-    from include.jobs.upkeep.requests import leave_request
+    from include.jobs.upkeep.erase_requests import leave_request
 
     if sys.stdin.isatty():
         print("The household's id: ", end="", file=sys.stderr, flush=True)
@@ -62,7 +62,7 @@ def _erase(arguments: argparse.Namespace) -> None:
     from include.jobs.lake.pseudonyms import Pseudonyms
     from include.jobs.upkeep.erase import erase
     from include.jobs.upkeep.protect import Models
-    from include.jobs.upkeep.requests import requested
+    from include.jobs.upkeep.erase_requests import requested
 
     connections, models, pseudonyms = Connections.from_environment(), Models.connect(), Pseudonyms.from_environment()
     household = requested(connections, pseudonyms, arguments.household)
@@ -75,7 +75,7 @@ def _prove(arguments: argparse.Namespace) -> None:
     from include.jobs.lake.pseudonyms import Pseudonyms
     from include.jobs.upkeep.erase import prove
     from include.jobs.upkeep.protect import Models
-    from include.jobs.upkeep.requests import drop_request, requested
+    from include.jobs.upkeep.erase_requests import drop_request, requested
 
     connections, models, pseudonyms = Connections.from_environment(), Models.connect(), Pseudonyms.from_environment()
     household = requested(connections, pseudonyms, arguments.household)

@@ -24,7 +24,7 @@ from include.jobs.upkeep.erase_tables import QUARANTINE, erase_rows, rewrite_tag
 from include.jobs.upkeep.erase_topics import bury, policy, read_topic, search_topic
 from include.jobs.upkeep.eyes import Eyes
 from include.jobs.upkeep.protect import VIEW_TAG, Models, protect
-from include.jobs.upkeep.requests import request_path
+from include.jobs.upkeep.erase_requests import request_path
 from include.jobs.upkeep.search import Search
 from include.jobs.upkeep.tables import all_tables
 

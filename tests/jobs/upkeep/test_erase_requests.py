@@ -5,7 +5,7 @@ from pyarrow.fs import FileSelector
 
 from include.jobs.lake.connections import Connections
 from include.jobs.lake.pseudonyms import Pseudonyms
-from include.jobs.upkeep.requests import RequestError, drop_request, leave_request, request_path, requested
+from include.jobs.upkeep.erase_requests import RequestError, drop_request, leave_request, request_path, requested
 
 PSEUDONYMS = Pseudonyms("a key")
 
