@@ -107,6 +107,31 @@ def test_init_containers_run_one_after_the_other_before_the_others(cluster: Clus
     assert [s.state.terminated.exit_code for s in statuses] == [0, 0]
 
 
+def test_an_init_container_is_ready_once_it_has_ended_well(cluster: Cluster, name: str) -> None:
+    """And what follows waits for it; one that stays at work is ready as others are."""
+    shell = {"image": "busybox:1.36", "volumeMounts": [{"name": "shared", "mountPath": "/shared"}]}
+    wait = "until [ -e /shared/go ]; do sleep 0.1; done"
+    inits = [
+        {"name": "helper", "restartPolicy": "Always", "command": ["sleep", "600"], **shell},
+        {"name": "init", "command": ["sh", "-c", wait], **shell},
+    ]
+    cluster.start(name, "sleep 600", initContainers=inits, volumes=[{"name": "shared", "emptyDir": {}}])
+
+    def seen() -> tuple[list[bool], str]:
+        initialized = cluster.condition(name, "Initialized")
+        statuses = cluster.pod(name).status.init_container_statuses or []
+        return [each.ready for each in statuses], initialized.status if initialized else ""
+
+    def at_work() -> bool:
+        statuses = cluster.pod(name).status.init_container_statuses or []
+        return [bool(each.state.running) for each in statuses] == [True, True]
+
+    eventually(at_work)
+    assert seen() == ([True, False], "False")
+    cluster.exec(name, "touch", "/shared/go", container="helper")
+    eventually(lambda: seen() == ([True, True], "True"))
+
+
 def test_a_failed_init_container_fails_the_pod(cluster: Cluster, name: str) -> None:
     inits = [{"name": "init", "image": "busybox:1.36", "command": ["sh", "-c", "exit 4"]}]
     pod = cluster.run(name, "echo never", initContainers=inits)

@@ -183,6 +183,16 @@ def test_required_node_affinity(
     assert node_of(cluster, name) == pool["gpu"]
 
 
+@pytest.mark.parametrize("prefix", ["", "beta."])
+def test_nodes_say_what_they_run_under_both_names(cluster: Cluster, name: str, prefix: str) -> None:
+    """Clients select by the old names, too."""
+    system = {"key": f"{prefix}kubernetes.io/os", "operator": "In", "values": ["linux", "darwin"]}
+    machine = {"key": f"{prefix}kubernetes.io/arch", "operator": "In", "values": ["amd64", "arm64"]}
+    required = {"nodeSelectorTerms": [{"matchExpressions": [system, machine]}]}
+    rule = {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": required}}
+    assert cluster.run(name, affinity=rule).status.phase == "Succeeded"
+
+
 def test_preferred_node_affinity(cluster: Cluster, name: str, nodes: Nodes, pool: dict[str, str]) -> None:
     for target in ("gpu", "general"):
         preference = {"matchExpressions": [{"key": "pool", "operator": "In", "values": [target]}]}

@@ -30,6 +30,11 @@ class ContainerState:
         return self.state.get("terminated")
 
     @property
+    def succeeded(self) -> bool:
+        """Whether it has ended, and well."""
+        return self.terminated is not None and self.terminated["exitCode"] == 0
+
+    @property
     def running(self) -> bool:
         """Whether it runs."""
         return "running" in self.state
@@ -42,6 +47,10 @@ def make(pod: Object, inits: dict[str, ContainerState], mains: dict[str, Contain
         k: v for k, v in old.items() if k not in ("conditions", "containerStatuses", "initContainerStatuses")
     }
     status["phase"] = phase(spec["restartPolicy"], list(inits.values()), list(mains.values()))
+    for container in spec.get("initContainers") or []:
+        if container.get("restartPolicy") != "Always":
+            # Of one that is to end, that it has ended well is what it is ready for: pkg/kubelet/prober/prober_manager.go.
+            inits[container["name"]].ready = inits[container["name"]].succeeded
     if inits:
         status["initContainerStatuses"] = [_container(c, inits[c["name"]]) for c in spec["initContainers"]]
     status["containerStatuses"] = [_container(c, mains[c["name"]]) for c in spec["containers"]]
@@ -58,7 +67,7 @@ def phase(policy: str, inits: list[ContainerState], mains: list[ContainerState])
         if done is None or done["exitCode"] != 0:
             return "Failed" if done and policy == "Never" else "Pending"
     if all(c.terminated for c in mains) and policy != "Always":
-        if all(c.terminated and c.terminated["exitCode"] == 0 for c in mains):
+        if all(c.succeeded for c in mains):
             return "Succeeded"
         if policy == "Never":
             return "Failed"
@@ -85,10 +94,9 @@ def _conditions(
     pod: Object, current: str, inits: dict[str, ContainerState], mains: dict[str, ContainerState]
 ) -> list[Object]:
     unready = [name for name, c in mains.items() if not c.ready]
+    sidecars = {c["name"] for c in pod["spec"].get("initContainers") or [] if c.get("restartPolicy") == "Always"}
     pending_inits = [
-        n
-        for n, c in inits.items()
-        if not (c.terminated and c.terminated["exitCode"] == 0) and not (c.started and c.running)
+        n for n, c in inits.items() if not c.succeeded and not (n in sidecars and c.started and c.running)
     ]
     done = current == "Succeeded"
     reason: tuple[str, str] | None = None
