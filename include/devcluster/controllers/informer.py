@@ -22,7 +22,8 @@ Handler = Callable[[Manifest], None]
 
 
 class Informer:
-    """Lists, then watches, for ever; after 410 or a broken connection it lists again and hands out the difference.
+    """Lists, then watches, for ever; after 410, or a connection that is broken or silent, it lists again and hands out
+    the difference.
 
     Handlers get the object that was added, changed or removed, and run in the event loop, after the copy changed.
     Objects in the copy are shared: never change them.

@@ -9,10 +9,12 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 import yaml
 from aiohttp import web
 
+from include.devcluster.controllers import client
 from include.devcluster.controllers.client import ApiError, Credentials, KubeApi, KubeconfigError
 from include.devcluster.controllers.informer import Informer
 from include.devcluster.controllers.objects import PODS, Manifest, Resource, key_of, owner_reference
@@ -146,6 +148,34 @@ def test_a_server_that_fails_or_goes_away_is_asked_again() -> None:
                 assert [key_of(o)[1] for o in informer] == ["a"]
 
     asyncio.run(scenario())
+
+
+def test_a_watch_that_falls_silent_is_given_up_and_what_it_kept_back_is_seen(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As one does whose server, or something on the way to it, has forgotten it; the connection stands."""
+    monkeypatch.setattr(client, "WATCH_SILENCE_S", 0.5)
+    # What aiohttp watches over is more patient here: of a transport that it has paused it watches over nothing.
+    timeout = aiohttp.ClientTimeout
+    monkeypatch.setattr(aiohttp, "ClientTimeout", lambda **given: timeout(**(given | {"sock_read": None})))
+    items: list[Manifest] = []
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        if "watch" not in request.query:
+            return web.json_response({"metadata": {"resourceVersion": "1"}, "items": items})
+        response = await stream(request, ("BOOKMARK", {"metadata": {"resourceVersion": "2"}}))
+        items.append(thing("late", 3))
+        await asyncio.sleep(60)
+        return response
+
+    async def scenario() -> None:
+        async with api_server(handle) as api:
+            informer = Informer(api, THINGS, "podium")
+            async with running(informer):
+                await eventually(lambda: informer.get(("podium", "late")) is not None)
+
+    asyncio.run(scenario())
+    assert "the watch was silent" in caplog.text
 
 
 def test_an_object_larger_than_any_line_buffer_passes() -> None:
