@@ -6,6 +6,7 @@ from airflow.sdk import DAG
 from podium import params
 from podium.assets import FEATURES, SALES
 from podium.dag_defaults import Tag, default_args
+from podium.operators.announce import AnnounceChangeOperator
 from podium.operators.spark import PodiumSparkOperator
 from podium.platform import settings
 from podium.timetables import after
@@ -30,6 +31,10 @@ Once all are written, `features.serving` is replaced in one commit: it names the
 were made from. Trainings and gates read the tables by it, and so never mix two builds; a model's version names the
 snapshot of `features.serving` that it serves from (`podium.feature_view`), and so does each of its answers.
 
+Where no partition was out of date nothing is published. Where the view is the one that was last announced, `announce` is
+skipped and no training follows: a backfill that brought the same events again ends here. To train all the same, trigger
+`train_recommender`.
+
 Of two builds at once, started outside of this DAG, one is published; the other, or one that an erasure has overtaken, finds
 that its tables were changed meanwhile, and publishes nothing.
 
@@ -45,6 +50,7 @@ One run brings all cutoffs up to date, so trigger the DAG once instead; new cuto
 | task | means | do |
 | --- | --- | --- |
 | `build` | the application failed: the last lines of the driver's log are in the task's log | out of memory: raise `features.driver_memory`; the lake or the catalog out of reach: mend that; then clear the task. No table is half written, and nothing is published. `was changed since this build began`: another build or an erasure came in between; the retry makes what is out of date then |
+| `announce` | Airflow's API was out of reach | clear the task. Skipped is no failure: nothing has changed |
 """
 
 features = settings().features
@@ -59,7 +65,7 @@ with DAG(
     tags=[Tag.FEATURES, Tag.RECOMMENDER],
     doc_md=DOC,
 ):
-    PodiumSparkOperator(
+    build = PodiumSparkOperator(
         task_id="build",
         image="features",
         main="local:///app/include/jobs/features/main.py",
@@ -72,5 +78,7 @@ with DAG(
         driver_memory=features.driver_memory,
         executors=features.executor_instances,
         core_request=features.core_request,
-        outlets=[FEATURES],
     )
+    announce = AnnounceChangeOperator(task_id="announce", asset=FEATURES, result=build.output)
+
+    build >> announce

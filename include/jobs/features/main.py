@@ -23,6 +23,7 @@ from pyspark.sql import functions as F
 from include.jobs.features import compute, serving
 from include.jobs.features.history import Cutoff, complete_months, judge_cutoffs, midnight, next_month
 from include.jobs.features.parts import Part, Sums, mark, of_days
+from include.jobs.features.seen import keep, seen
 from include.jobs.features.serving import View
 from include.jobs.features.sources import EVENTS, HOUSEHOLDS, PRODUCTS, Events, Source, read_events, read_reference
 from include.jobs.features.stale import Sources, stale
@@ -75,7 +76,7 @@ def main() -> None:
                 for name, table in built["tables"].items()
                 if table["partitions"]
             ),
-            lineage.table(serving.NAME, built["view"]),
+            *([lineage.table(serving.NAME, built["view"])] if built["changed"] else []),
         ],
     )
     bucket = urlsplit(connections.warehouse).netloc
@@ -87,12 +88,12 @@ def build(spark: SparkSession, days: list[dt.date], zone: ZoneInfo, *, anew: boo
     """Bring all feature tables up to date at the given cutoffs, then publish them as one view.
 
     Only the partitions that are stale are made, or with `anew` all of them; and of the events only the intervals are
-    read that have changed, and what the stale partitions see.
+    read that have changed, and what the stale partitions see. Where none was made, what is published stays.
 
     Returns:
         `tables`: what was written of each; `sources`: the snapshots that they were made from, `source_rows` how many
         rows these have; `intervals_read`: how many intervals of the events were looked through for changes; `view`: the
-        snapshot id of the published view.
+        snapshot id of the published view; `changed`: whether it was published by this build.
 
     Raises:
         HistoryError: closed intervals do not cover a cutoff's past.
@@ -102,13 +103,16 @@ def build(spark: SparkSession, days: list[dt.date], zone: ZoneInfo, *, anew: boo
     base = serving.published(spark)
     since = {table.name: snapshot_of(spark, table.name) for table in TABLES}
     intact = serving.intact(spark, base)
-    known = View({}, {}, {}) if anew else intact
+    known = View({}, {}) if anew else intact
     events = read_events(spark)
     cutoffs = judge_cutoffs(days, events.ledger, zone)
     months = complete_months(events.ledger, zone)
     references = {name: read_reference(spark, name) for name in (PRODUCTS, HOUSEHOLDS)}
     products, households = (references[name].rows for name in (PRODUCTS, HOUSEHOLDS))
-    looked = _look(events, known.parts, zone)
+    before = {} if anew else seen(spark)
+    looked = _look(events, before, zone)
+    if looked.parts != before:
+        keep(spark, looked.parts)
     wanted = Sources(
         days=of_days(looked.parts.values()),
         products=_content(products.select("product_id", "department")),
@@ -132,17 +136,19 @@ def build(spark: SparkSession, days: list[dt.date], zone: ZoneInfo, *, anew: boo
     }
     read: dict[str, Source] = {EVENTS: events, **references}
     sources = {name: source.snapshot_id for name, source in read.items() if source.snapshot_id is not None}
-    view = View(
+    made = View(
         {**sources, **{name: table["snapshot_id"] for name, table in tables.items()}},
         {name: {**intact.made_from.get(name, {}), **partitions} for name, partitions in wanted.items()},
-        looked.parts,
     )
+    # Sources that hold the same under another snapshot make nothing new.
+    changed = base.snapshot_id is None or any(due.values()) or intact.made_from != base.made_from
     return {
         "tables": tables,
         "sources": sources,
         "source_rows": {name: read[name].count for name in sources},
         "intervals_read": looked.read,
-        "view": serving.publish(spark, view, base, summary),
+        "view": serving.publish(spark, made if changed else base, base, summary),
+        "changed": changed,
     }
 
 

@@ -11,11 +11,10 @@ from py4j.protocol import Py4JJavaError
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
-from include.jobs.features.parts import Part
-from include.jobs.features.sources import EVENTS
 from include.jobs.features.stale import Digests
 from include.jobs.features.tables import (
     PROPERTIES,
+    TABLES,
     OverlappingBuildError,
     exists,
     load,
@@ -39,13 +38,11 @@ class View:
     Attributes:
         snapshots: the snapshot of each table, built ones and their sources.
         made_from: of each built table, the digests of what its partitions were made from.
-        parts: what was in each interval of the events.
         snapshot_id: what it is known by; None when none is published.
     """
 
     snapshots: Mapping[str, int]
     made_from: Digests
-    parts: Mapping[int, Part]
     snapshot_id: int | None = field(default=None, compare=False)
 
 
@@ -53,15 +50,14 @@ def published(spark: SparkSession) -> View:
     """The view that is published now; an empty one when none is."""
     number = snapshot_of(spark, NAME)
     rows = [] if number is None else read_as_of(spark, NAME, number).collect()
-    made_from = {row.table_name: row.made_from for row in rows if row.made_from}
-    parts = made_from.pop(EVENTS, {})
+    built = {table.name for table in TABLES}
     return View(
         {row.table_name: row.snapshot_id for row in rows},
         {
-            name: {dt.date.fromisoformat(day): digest for day, digest in digests.items()}
-            for name, digests in made_from.items()
+            row.table_name: {dt.date.fromisoformat(day): digest for day, digest in row.made_from.items()}
+            for row in rows
+            if row.table_name in built
         },
-        {int(interval): Part.loads(text) for interval, text in parts.items()},
         number,
     )
 
@@ -97,7 +93,6 @@ def _replace(spark: SparkSession, view: View, base: View, summary: Mapping[str, 
     made_from = {
         name: {day.isoformat(): digest for day, digest in digests.items()} for name, digests in view.made_from.items()
     }
-    made_from[EVENTS] = {str(interval): part.dumps() for interval, part in view.parts.items()}
     rows = [(name, number, made_from.get(name, {})) for name, number in sorted(view.snapshots.items())]
     writer = spark.createDataFrame(rows, _COLUMNS).coalesce(1).writeTo(_TABLE).option("isolation-level", "serializable")
     if base.snapshot_id is not None:

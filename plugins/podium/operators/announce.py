@@ -1,4 +1,4 @@
-"""Announces ingested intervals: each for itself; those of a backfill are left for the end of it."""
+"""Announces what has changed: ingested intervals, those of a backfill at its end; what a job has made anew."""
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
@@ -16,6 +16,7 @@ from podium.templates import intervals_of
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+    from airflow.sdk.execution_time.comms import AssetEventResult
 
 # What Airflow's partition mappers and timetables read and write by default.
 PARTITION_KEY: Final = "%Y-%m-%dT%H:%M:%S"
@@ -117,3 +118,38 @@ class AnnounceIntervalOperator(ReportsDatasets, BaseOperator):
         if self.partitioned:
             context["outlet_events"][self.partitioned].add_partitions(keys)
         return extra
+
+
+class AnnounceChangeOperator(ReportsDatasets, BaseOperator):
+    """Emits the event of an asset when what the asset stands for is not what was last announced; else it is skipped.
+
+    What was announced decides, not what the job did: one that has published and was lost before it could say so is
+    announced by its retry, which finds nothing to do.
+
+    The event's extra: `view`, what the new content is known by.
+
+    :param asset: what is announced.
+    :param result: of the job, templated: `view`, what is published now.
+    """
+
+    template_fields: Sequence[str] = ("result",)
+
+    def __init__(self, *, asset: Asset, result: Any, **kwargs: Any) -> None:
+        super().__init__(inlets=[asset], outlets=[asset], **kwargs)
+        self.asset = asset
+        self.result = result
+
+    def execute(self, context: "Context") -> dict[str, Any]:
+        """Emit, or skip."""
+        self.report(Reported(self.result).outputs)
+        view = str(self.result["view"])
+        if any((event.extra or {}).get("view") == view for event in _latest(context, self.asset)):
+            raise AirflowSkipException(f"{self.asset.name} is as it was last announced ({view}), so nothing follows")
+        extra: dict[str, Any] = {"view": view}
+        context["outlet_events"][self.asset].extra = extra
+        return extra
+
+
+def _latest(context: "Context", asset: Asset) -> "Sequence[AssetEventResult]":
+    """The latest event of an asset, if there is one."""
+    return context["inlet_events"][asset].ascending(False).limit(1)

@@ -41,7 +41,7 @@ def load(spark: SparkSession, *records: IntervalRecord) -> None:
 @pytest.fixture
 def shop(spark: SparkSession) -> Iterator[SparkSession]:
     """Events of January to May, all closed, and the products; no feature tables yet."""
-    for table in (*NAMES, "features.serving"):
+    for table in (*NAMES, "features.serving", "features.seen"):
         spark.sql(f"DROP TABLE IF EXISTS lake.{table}")
     load(spark, *(closed(month(number), month(number + 1)) for number in range(1, 6)))
     spark.sql("CREATE NAMESPACE IF NOT EXISTS lake.reference")
@@ -187,9 +187,9 @@ def test_a_view_is_replaced_only_by_a_build_that_began_with_it(shop: SparkSessio
     build(shop, [month(3)], ZONE)
     base = serving.published(shop)
     second = build(shop, [month(4)], ZONE)
-    for began_with in (base, View({}, {}, {})):
+    for began_with in (base, View({}, {})):
         with pytest.raises(OverlappingBuildError, match=r"features\.serving was changed"):
-            serving.publish(shop, View({"features.users": 1}, {}, {}), began_with, {})
+            serving.publish(shop, View({"features.users": 1}, {}), began_with, {})
     with pytest.raises(OverlappingBuildError):
         serving.publish(shop, base, base, {})
     assert serving.published(shop).snapshot_id == second["view"]
@@ -198,16 +198,16 @@ def test_a_view_is_replaced_only_by_a_build_that_began_with_it(shop: SparkSessio
 def test_of_the_events_only_what_has_changed_and_what_is_due_is_read(
     shop: SparkSession, connections: Connections
 ) -> None:
-    """All other files are gone, and nobody misses them."""
+    """All other files are gone, and nobody misses them; a day before what is due may be of it, by the shop's clocks."""
     assert build(shop, [month(3)], ZONE)["intervals_read"] == 5
     sold(shop, dt.date(2017, 5, 10))
     shop.catalog.clearCache()
     listed = shop.sql(
         "SELECT unix_micros(partition.interval_start) AS start, file_path FROM lake.sales.transactions.files"
     )
-    may = int(midnight(month(5)).timestamp() * 1_000_000)
-    gone = [row.file_path for row in listed.collect() if row.start < may]
-    assert len(gone) == 4
+    april = int(midnight(month(4)).timestamp() * 1_000_000)
+    gone = [row.file_path for row in listed.collect() if row.start < april]
+    assert len(gone) == 3
     for path in gone:
         connections.filesystem().delete_file(path.removeprefix("s3://"))
     built = build(shop, [month(3)], ZONE)
@@ -218,6 +218,26 @@ def test_of_the_events_only_what_has_changed_and_what_is_due_is_read(
     assert build(shop, [month(3)], ZONE)["intervals_read"] == 0
     with pytest.raises(Exception, match=r"(?i)no ?such ?key|not ?found|does not exist"):
         build(shop, [month(3)], ZONE, anew=True)
+
+
+def test_nothing_is_published_where_nothing_was_made_anew(shop: SparkSession) -> None:
+    """The same events again, in other files and another snapshot; and a late one of a day that no partition sees."""
+    first = build(shop, [month(3)], ZONE)
+    assert first["changed"]
+    frame(shop, purchases()).coalesce(1).sortWithinPartitions("interval_start").writeTo(
+        "lake.sales.transactions"
+    ).overwritePartitions()
+    second = build(shop, [month(3)], ZONE)
+    assert (second["changed"], second["view"], second["intervals_read"]) == (False, first["view"], 5)
+    sold(shop, dt.date(2017, 6, 10))
+    third = build(shop, [month(3)], ZONE)
+    assert (third["changed"], third["view"], third["intervals_read"]) == (False, first["view"], 1)
+    assert build(shop, [month(3)], ZONE)["intervals_read"] == 0, "what was read is known, though nothing was published"
+    sold(shop, dt.date(2017, 2, 10))
+    fourth = build(shop, [month(3)], ZONE)
+    assert fourth["changed"]
+    assert fourth["view"] != first["view"]
+    as_when_all_is_made_anew(shop, [month(3)])
 
 
 def test_other_cutoffs_stay_as_they_are(shop: SparkSession) -> None:
