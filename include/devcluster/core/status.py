@@ -49,7 +49,7 @@ def make(pod: Object, inits: dict[str, ContainerState], mains: dict[str, Contain
     status["phase"] = phase(spec["restartPolicy"], list(inits.values()), list(mains.values()))
     for container in spec.get("initContainers") or []:
         if container.get("restartPolicy") != "Always":
-            # Of one that is to end, that it has ended well is what it is ready for: pkg/kubelet/prober/prober_manager.go.
+            # One that is to end is ready when it has ended well: pkg/kubelet/prober/prober_manager.go.
             inits[container["name"]].ready = inits[container["name"]].succeeded
     if inits:
         status["initContainerStatuses"] = [_container(c, inits[c["name"]]) for c in spec["initContainers"]]
@@ -95,9 +95,7 @@ def _conditions(
 ) -> list[Object]:
     unready = [name for name, c in mains.items() if not c.ready]
     sidecars = {c["name"] for c in pod["spec"].get("initContainers") or [] if c.get("restartPolicy") == "Always"}
-    pending_inits = [
-        n for n, c in inits.items() if not c.succeeded and not (n in sidecars and c.started and c.running)
-    ]
+    pending_inits = [n for n, c in inits.items() if not c.succeeded and not (n in sidecars and c.started and c.running)]
     done = current == "Succeeded"
     reason: tuple[str, str] | None = None
     if done:
