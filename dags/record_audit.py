@@ -11,8 +11,14 @@ DOC = """
 ### What
 Airflow leaves a record of every try of every task in the lake's bucket (`audit/`) when the try ends: DAG, run, task,
 who or what started the run (a person as a pseudonym), code version, image and its digest, what was read and written
-with snapshot ids and rows, how it ended. `record` appends the records to the table `platform.audit`, each row with the
-hash of the one before it; `verify` goes along the whole chain and fails when a row was changed, dropped, added or moved.
+with snapshot ids and rows, how it ended. Beside them lies a record of each request and each command by which somebody
+changed something in Airflow: cleared, marked, triggered, paused, deleted, edited a variable, a connection or a pool
+(`state` is `requested`, `started_by` who asked, `outputs` what, without values; what Airflow then refused stands there
+too). `record` appends the records to the table `platform.audit`, each row with the hash of the one before it; `verify`
+goes along the whole chain and fails when a row was changed, dropped, added or moved.
+
+What Airflow does not see is not in it: MLflow does not tell who moved an alias or when, only the rollout that follows
+stands here, as started by the asset; for `kubectl` see the audit log of the cluster's API server.
 
 ### When
 On `accounting.schedule`; by hand at any time. Nothing is lost while it does not run. To verify at any time: `make audit`

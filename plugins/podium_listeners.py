@@ -6,6 +6,7 @@ from podium.listeners.audit import AuditListener
 from podium.listeners.backfills import BackfillListener
 from podium.listeners.gpu_hours import GpuHoursListener
 from podium.listeners.slow import SlowTaskListener
+from podium.listeners.user_requests import UserRequestListener
 
 
 class PodiumListeners(AirflowPlugin):
@@ -17,5 +18,6 @@ class PodiumListeners(AirflowPlugin):
         GpuHoursListener(),
         BackfillListener(),
         SlowTaskListener(),
+        UserRequestListener(),
         AbandonedWorkListener(),
     ]

@@ -22,6 +22,9 @@ class Airflow(Section):
     backfill_check_s: float = Field(
         default=2, gt=0, description="how often backfills that have ended are looked for, to be announced"
     )
+    audit_check_s: float = Field(
+        default=10, gt=0, description="how often it is looked what people have asked of Airflow, for the audit trail"
+    )
     lake_connection_id: str = Field(default="podium_lake", description="AWS connection to the lake's bucket")
     pseudonyms_connection_id: str = Field(
         default="podium_pseudonyms",

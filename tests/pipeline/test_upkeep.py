@@ -166,6 +166,8 @@ def test_the_audit_trail_holds_every_task_and_names_nobody(operations: Operation
         ("check_drift", "check"),
         ("maintain_lake", "maintain"),
     } <= tasks
+    asked = {json.loads(row["outputs"])[0]["name"] for row in trail if row["state"] == "requested"}
+    assert {"create_backfill", "patch_dag", "trigger_dag_run"} <= asked
     (built,) = [row for row in trail if row["task_id"] == "build"]
     outputs = {item["name"]: item for item in json.loads(built["outputs"])}
     assert int(outputs["features.serving"]["snapshot_id"]) > 0

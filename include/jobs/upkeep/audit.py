@@ -1,4 +1,4 @@
-"""The audit trail: `platform.audit`, one row a task's try, each with the hash of the one before it.
+"""The audit trail: `platform.audit`, a row for each try of a task and each request of a person, chained by hashes.
 
 Rows are only ever appended. A row's hash covers all that it says, its number and the hash of the row before it; the
 number and hash of the last row, the head, are a property of the table that is set in the same commit. So a row that
@@ -82,7 +82,7 @@ def record(connections: Connections, catalog: SqlCatalog) -> dict[str, Any]:
     """Append what Airflow has left in the bucket, in the order in which tries ended, and remove it there.
 
     Returns:
-        The job's result: `{added, known, head, datasets}`; `known` are tries that are in the trail already.
+        The job's result: `{added, known, head, datasets}`; `known` are those that are in the trail already.
 
     Raises:
         MalformedRecordError: an object is no record; none of its batch is lost, none is removed.
@@ -106,7 +106,7 @@ def record(connections: Connections, catalog: SqlCatalog) -> dict[str, Any]:
         inbox.remove(batch)
         added, known = added + count, known + len(found) - count
     head = Head.of(table.refresh())
-    log.info("recorded %d tries, %d were known; head %s", added, known, head)
+    log.info("recorded %d tries and requests, %d were known; head %s", added, known, head)
     written = lineage.datasets([], [lineage.as_of_now(table, added)])
     return {"added": added, "known": known, "head": str(head)} | written
 

@@ -70,6 +70,20 @@ def rewrite(catalog: SqlCatalog, changed: list[dict[str, Any]]) -> None:
     catalog.load_table(AUDIT.identifier).overwrite(pa.Table.from_pylist(changed, schema=AUDIT.arrow_schema))
 
 
+def test_what_people_asked_for_is_in_the_chain(connections: Connections, catalog: SqlCatalog) -> None:
+    nothing = {"task_id": "", "try_number": 0, "code_version": "", "image": "", "image_digest": ""}
+    about = [{"kind": "request", "name": "clear_dag_run", "about": {}}]
+    asked = said(2, state="requested", started_by="user:0123", outputs=json.dumps(about), **nothing)
+    leave(connections, said(1), asked)
+    before = record(connections, catalog)
+    # A triggerer that was started again leaves it again.
+    leave(connections, asked)
+    assert record(connections, catalog) | {"datasets": None} == before | {"added": 0, "known": 1, "datasets": None}
+    (row,) = [row for row in rows(catalog) if row["state"] == "requested"]
+    assert (row["started_by"], json.loads(row["outputs"])) == ("user:0123", about)
+    verify(catalog, Head.parse(before["head"]))
+
+
 def test_records_become_a_chain_in_the_order_in_which_tries_ended(
     connections: Connections, catalog: SqlCatalog
 ) -> None:

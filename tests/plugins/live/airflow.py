@@ -61,7 +61,12 @@ class Airflow:
     home: Path
     environment: dict[str, str] = field(repr=False)
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
-    api: httpx.Client = field(default_factory=lambda: httpx.Client(timeout=120, trust_env=False))
+    # A connection that has been idle for some seconds is closed by the server, maybe just when it is used again.
+    api: httpx.Client = field(
+        default_factory=lambda: httpx.Client(
+            timeout=120, trust_env=False, limits=httpx.Limits(max_keepalive_connections=0)
+        )
+    )
 
     def start(self, name: str) -> None:
         """Start one of the four processes."""
@@ -126,7 +131,7 @@ class Airflow:
         return self.call("GET", path, params={"deserialize": "true"})["value"]
 
     def log(self, dag_id: str, run_id: str, attempt: int, task_id: str = "work") -> list[str]:
-        """The lines of a task's log, as the UI shows them; none before the attempt has begun."""
+        """The lines of a task's log and its errors, as the UI shows them; none before the attempt has begun."""
         if self.task(dag_id, run_id, task_id)["try_number"] < attempt:
             return []
         path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/logs/{attempt}"
@@ -136,12 +141,21 @@ class Airflow:
             # One that never came to run has no log.
             return []
         entries = answer.raise_for_status().json()
-        return [entry["event"] if isinstance(entry, dict) else str(entry) for entry in entries["content"]]
+        return [line for entry in entries["content"] for line in _lines(entry)]
 
     def log_files(self, dag_id: str, run_id: str, task_id: str = "work") -> dict[str, int]:
         """The files that a task's log is in, of all its tries, and their sizes in bytes."""
         folder = self.home / "logs" / "airflow" / f"dag_id={dag_id}" / f"run_id={run_id}" / f"task_id={task_id}"
         return {file.name: file.stat().st_size for file in sorted(folder.glob("*"))}
+
+
+def _lines(entry: Any) -> list[str]:
+    if not isinstance(entry, dict):
+        return [str(entry)]
+    return [
+        entry["event"],
+        *(f"{error['exc_type']}: {error['exc_value']}" for error in entry.get("error_detail") or ()),
+    ]
 
 
 def configure(patch: pytest.MonkeyPatch, services: Services) -> None:
@@ -150,6 +164,7 @@ def configure(patch: pytest.MonkeyPatch, services: Services) -> None:
         patch.setenv(f"PODIUM_PORTS__{name.upper()}", str(port))
     for name, seconds in FAULTS.items():
         patch.setenv(f"PODIUM_FAULTS__{name.upper()}", str(seconds))
+    patch.setenv("PODIUM_AIRFLOW__AUDIT_CHECK_S", "1")
     # What is to wait deferred does so at once.
     patch.setenv("PODIUM_AIRFLOW__DEFER_AFTER_S", "1")
 

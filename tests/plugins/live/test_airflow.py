@@ -4,6 +4,7 @@ import datetime as dt
 import json
 import logging
 import time
+import uuid
 from functools import partial
 from typing import Any
 
@@ -117,6 +118,38 @@ def test_a_task_returns_its_result_and_its_whole_log(airflow: Airflow, services:
     assert output["outputFacets"]["outputStatistics"]["rowCount"] == 3
 
 
+def requests_of(services: Services, dag_id: str, run_id: str) -> list[tuple[str, Any]]:
+    """What people have asked for about a run, or about what is no run's (both empty)."""
+    found = [each for each in records(services, "audit/", dag_id, run_id) if each["state"] == "requested"]
+    assert all(each["started_by"].startswith("user:") for each in found)
+    assert "admin" not in json.dumps(found)
+    asked = sorted((each["started"], json.loads(each["outputs"])[0]) for each in found)
+    return [(what["name"], what["about"]) for _, what in asked]
+
+
+def test_what_people_ask_for_is_in_the_audit_trail_once(airflow: Airflow, services: Services) -> None:
+    dag_id = "works_sync"
+    run = airflow.run(dag_id, f"asked-{uuid.uuid4().hex}", {"secret": "900900"})
+    wait_for(lambda: airflow.state(dag_id, run) in ("success", "failed"), "the task", 120)
+    airflow.call("POST", f"/dags/{dag_id}/dagRuns/{run}/clear", json={"dry_run": True})
+    airflow.call("POST", f"/dags/{dag_id}/dagRuns/{run}/clear", json={"dry_run": False})
+    airflow.call("PATCH", f"/dags/{dag_id}/dagRuns/{run}/taskInstances/work", json={"new_state": "failed"})
+    key = f"asked_{uuid.uuid4().hex}"
+    airflow.call("POST", "/variables", json={"key": key, "value": "900900"})
+    airflow.call("DELETE", f"/variables/{key}")
+    wait_for(lambda: ("delete_variable", {"variable_key": key}) in requests_of(services, "", ""), "the last request")
+    # Its triggerer looks every second; whatever it has left it leaves again.
+    assert [name for name, _ in requests_of(services, dag_id, run)] == [
+        *("trigger_dag_run", "clear_dag_run", "patch_task_instance")
+    ]
+    assert requests_of(services, dag_id, run)[2][1] == {"new_state": "failed"}
+    assert [what for what in requests_of(services, "", "") if key in str(what)] == [
+        ("post_variable", {"key": key}),
+        ("delete_variable", {"variable_key": key}),
+    ]
+    assert "900900" not in json.dumps([*records(services, "audit/", dag_id, run), *records(services, "audit/", "", "")])
+
+
 def mark_failed(airflow: Airflow, dag_id: str, run: str) -> float:
     """Each of these ends a task, and returns since when (seconds since the epoch) its work is to go."""
     since = time.time()
@@ -193,6 +226,7 @@ def test_a_task_that_is_cleared_at_work_starts_anew_when_its_old_work_has_ended(
     dag_id = f"sleeps_pod_{mode}"
     run = airflow.run(dag_id)
     wait_for(lambda: "asleep" in airflow.log(dag_id, run, 1), "the pod's log", 90)
+    assert not [line for line in airflow.log(dag_id, run, 1) if "served logs" in line], "a false alarm"
     (old,) = pods_of(platform, dag_id, run)
     seen: list[int] = []
 
