@@ -1,8 +1,10 @@
-"""Imports heavy packages once, in the long-lived parents of all that runs DAG code.
+"""What Airflow's processes do before they set themselves up. Airflow imports this module by its name from `sys.path`.
 
-Tasks, file parsers and the trigger runner are forks of the scheduler, the dag-processor and the triggerer and
-inherit what those have imported. Without this every single task spends some seven CPU-seconds on importing
-its operators. Airflow imports this module by its name from `sys.path`.
+The long-lived parents of all that runs DAG code import heavy packages once: tasks, file parsers and the trigger runner
+are forks of the scheduler, the dag-processor and the triggerer and inherit what those have imported. Without this every
+single task spends some seven CPU-seconds on importing its operators.
+
+The API server, which alone reads the logs of tasks, reads them from the shared disk.
 """
 
 import importlib
@@ -39,5 +41,18 @@ def preload() -> None:
     log.info("Preloaded %d modules in %.1f s", len(MODULES), time.monotonic() - started)
 
 
+def read_from_disk() -> None:
+    """Have the logs of tasks read without a log server.
+
+    Of a configuration of one's own (`logging_config_class`) every process would say a line; Airflow's default, of which
+    this is one word, is read after this module.
+    """
+    from airflow.config_templates.airflow_local_settings import DEFAULT_LOGGING_CONFIG
+
+    DEFAULT_LOGGING_CONFIG["handlers"]["task"]["class"] = "include.airflow.task_logs.SharedDiskTaskHandler"
+
+
 if PARENTS & set(sys.argv[1:2]):
     preload()
+if sys.argv[1:2] == ["api-server"]:
+    read_from_disk()
