@@ -61,8 +61,8 @@ def _erase(arguments: argparse.Namespace) -> None:
     from include.jobs.lake.connections import Connections, kafka_client
     from include.jobs.lake.pseudonyms import Pseudonyms
     from include.jobs.upkeep.erase import erase
-    from include.jobs.upkeep.protect import Models
     from include.jobs.upkeep.erase_requests import requested
+    from include.jobs.upkeep.protect import Models
 
     connections, models, pseudonyms = Connections.from_environment(), Models.connect(), Pseudonyms.from_environment()
     household = requested(connections, pseudonyms, arguments.household)
@@ -74,8 +74,8 @@ def _prove(arguments: argparse.Namespace) -> None:
     from include.jobs.lake.connections import Connections, kafka_client
     from include.jobs.lake.pseudonyms import Pseudonyms
     from include.jobs.upkeep.erase import prove
-    from include.jobs.upkeep.protect import Models
     from include.jobs.upkeep.erase_requests import drop_request, requested
+    from include.jobs.upkeep.protect import Models
 
     connections, models, pseudonyms = Connections.from_environment(), Models.connect(), Pseudonyms.from_environment()
     household = requested(connections, pseudonyms, arguments.household)

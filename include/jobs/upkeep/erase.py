@@ -20,11 +20,11 @@ from include.jobs.lake.ledger import Ledger
 from include.jobs.lake.pseudonyms import Pseudonyms
 from include.jobs.lake.result import read_object, write_object
 from include.jobs.upkeep.erase_models import announce, erase_artifacts, flag_models, follow_tags, search_runs
+from include.jobs.upkeep.erase_requests import request_path
 from include.jobs.upkeep.erase_tables import QUARANTINE, erase_rows, rewrite_tags
 from include.jobs.upkeep.erase_topics import bury, policy, read_topic, search_topic
 from include.jobs.upkeep.eyes import Eyes
 from include.jobs.upkeep.protect import VIEW_TAG, Models, protect
-from include.jobs.upkeep.erase_requests import request_path
 from include.jobs.upkeep.search import Search
 from include.jobs.upkeep.tables import all_tables
 

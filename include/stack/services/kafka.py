@@ -26,7 +26,7 @@ ADMIN = "admin"
 # The least that Kafka takes: the password is no word that could be guessed.
 ITERATIONS = 4096
 HEAP = "384m"
-# Kafka's default is a third of that heap, and twice that when the cleaner starts anew: the broker ends for want of memory.
+# Kafka's default is a third of that heap, and twice that when the cleaner starts anew: the broker runs out of memory.
 CLEANER_BYTES = 32 << 20
 # The broker is at rest most of the time: one collector thread, and the quick compiler alone, which halves its start.
 JVM = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Djava.awt.headless=true", "-XX:+ExitOnOutOfMemoryError")

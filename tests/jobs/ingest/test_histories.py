@@ -136,7 +136,9 @@ def test_the_intervals_hold_together_what_a_plain_reader_gets(
 
     @settings(max_examples=histories, deadline=None, suppress_health_check=list(HealthCheck))
     @given(steps, st.booleans(), st.permutations([BEFORE, *INTERVALS, REST]))
-    @example([("append", [(1, 2**62, True), (0, milliseconds(3), True)]), ("run", 2)], False, [BEFORE, *INTERVALS, REST])
+    @example(
+        [("append", [(1, 2**62, True), (0, milliseconds(3), True)]), ("run", 2)], False, [BEFORE, *INTERVALS, REST]
+    )
     def go_through(course: list[tuple[str, Any]], compacted: bool, order: list[Interval]) -> None:
         for name in (EVENTS, QUARANTINED):
             if catalog.table_exists(name):
