@@ -42,12 +42,13 @@ class Events(Source):
     def within(self, spans: Sequence[tuple[dt.datetime | None, dt.datetime]]) -> DataFrame:
         """What was bought in these spans of time: from the first moment (None: from the beginning) to the last.
 
-        And a day more at either end: the local day decides, and a clock that is put back may make it yesterday again.
+        And a day more at the end: the local day decides, and a clock that is put back may make it yesterday again. What
+        comes before a local midnight is never of the day that begins there.
         """
         wanted = F.lit(False)
         for start, end in spans:
             before_end = _before(end + _DAY)
-            wanted = wanted | (before_end if start is None else before_end & ~_before(start - _DAY))
+            wanted = wanted | (before_end if start is None else before_end & ~_before(start))
         return self.rows.where(wanted)
 
 
