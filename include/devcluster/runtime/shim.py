@@ -66,7 +66,8 @@ class Log:
         """Write the lines that are complete with this."""
         *lines, rest = (self._rest[stream] + data).split(b"\n")
         out = [self._line(stream, line) for line in lines]
-        while len(rest) > PIECE:
+        # What may be half of an end of line is none of the line's length.
+        while len(rest) - rest.endswith(b"\r") > PIECE:
             out.append(self._piece(stream, b"P", rest[:PIECE]))
             rest = rest[PIECE:]
         self._rest[stream] = rest
@@ -74,12 +75,13 @@ class Log:
 
     def finish(self, stream: str) -> None:
         """The stream has ended: write what came after its last newline, as a piece, for no newline belongs to it."""
-        if rest := self._rest[stream]:
-            self._rest[stream] = b""
-            self._write(self._piece(stream, b"P", rest))
+        rest, self._rest[stream] = self._rest[stream], b""
+        for begin in range(0, len(rest), PIECE):
+            self._write(self._piece(stream, b"P", rest[begin : begin + PIECE]))
 
     def _line(self, stream: str, line: bytes) -> bytes:
-        out = []
+        """Without the carriage return before its newline, which containerd (`readLine`) takes off as well."""
+        line, out = line.removesuffix(b"\r"), []
         while len(line) > PIECE:
             out.append(self._piece(stream, b"P", line[:PIECE]))
             line = line[PIECE:]
