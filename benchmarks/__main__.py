@@ -11,7 +11,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import backfill, dev_cluster, features, ingest, overhead
+from benchmarks import backfill, dev_cluster, features, ingest, ledger, overhead
 from include.config import Settings, load_settings
 from include.demo.airflow_api import AirflowApi
 from include.demo.cluster import Cluster, PodFailedError
@@ -93,6 +93,10 @@ def _ingest(bench: Bench) -> Figures:
     return ingest.measure(bench.platform, bench.cluster, bench.sizes)
 
 
+def _ledger(bench: Bench) -> Figures:
+    return ledger.measure(bench.platform)
+
+
 def _backfill(bench: Bench) -> Figures:
     _produce(bench)
     return backfill.measure(bench.platform, bench.cluster)
@@ -111,6 +115,7 @@ def _produce(bench: Bench) -> None:
 #: Those that need the platform; the others need nothing but their environments.
 ON_PLATFORM: dict[str, Callable[[Bench], Figures]] = {
     "ingest": _ingest,
+    "ledger": _ledger,
     # Last: they have the platform's Airflow paused.
     "backfill": _backfill,
     "overhead": _overhead,
@@ -119,6 +124,7 @@ DESCRIPTIONS = {
     "overhead": "a pod that does nothing, as a task on stock Airflow and on Podium's",
     "dev_cluster": "many pods at once, many watch events, a week of use",
     "ingest": "intervals of millions of events, ingested and merely read",
+    "ledger": "the next interval after two years of hours, and after nine hours",
     "backfill": "a year of days through Airflow, and by one process",
     "features": "the features of the year, by Spark, DuckDB and Polars",
 }

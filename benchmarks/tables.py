@@ -5,8 +5,11 @@
 
 import sys
 
+from pyarrow.fs import FileType
+
 from include.jobs.lake.catalog import open_catalog
 from include.jobs.lake.connections import Connections
+from include.jobs.lake.pages import folder_of
 
 
 def main() -> None:
@@ -19,6 +22,9 @@ def main() -> None:
             catalog.drop_table(name)
             # PyIceberg's own purge reads every manifest of every snapshot: minutes after a year of commits.
             files.delete_dir(location.removeprefix("s3://"))
+            pages = folder_of(connections.warehouse, name).removeprefix("s3://")
+            if files.get_file_info(pages).type is not FileType.NotFound:
+                files.delete_dir(pages)
 
 
 if __name__ == "__main__":

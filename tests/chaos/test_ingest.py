@@ -13,7 +13,7 @@ from pyiceberg.catalog.sql import SqlCatalog
 
 from include.jobs.lake.catalog import open_catalog
 from include.jobs.lake.connections import Connections
-from include.jobs.lake.ledger import Ledger
+from include.jobs.lake.pages import closed_intervals
 from tests.chaos.platform import Platform, draw
 from tests.jobs.ingest.broker import Broker, at, record
 
@@ -147,7 +147,7 @@ def _content(catalog: SqlCatalog, name: str) -> tuple[list[tuple[int, int]], str
         rows = rows.sort_by([("kafka_partition", "ascending"), ("kafka_offset", "ascending")])
         places += zip(rows["kafka_partition"].to_pylist(), rows["kafka_offset"].to_pylist(), strict=True)
         digest.update(repr(rows.to_pylist()).encode())
-    ledger = Ledger.from_properties(catalog.load_table(name).properties)
+    ledger = closed_intervals(catalog.load_table(name))
     # When it was closed is all that may differ.
     closed = [(entry.interval, entry.topic_id, dict(entry.ranges), entry.counts) for entry in ledger]
     digest.update(repr(closed).encode())

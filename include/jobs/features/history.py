@@ -69,15 +69,16 @@ def next_month(day: dt.date) -> dt.date:
 
 def _covered(ledger: Ledger) -> Interval:
     """The stretch of time from the first closed interval to the first gap."""
-    records = list(ledger)
-    if not records:
+    intervals = ledger.intervals()
+    first = next(intervals, None)
+    if first is None:
         raise HistoryError("no interval of sales.transactions is closed: ingest some first")
-    start, end = records[0].interval.start, records[0].interval.end
-    for record in records[1:]:
-        if record.interval.start > end:
+    end = first.end
+    for interval in intervals:
+        if interval.start > end:
             break
-        end = record.interval.end
-    return Interval(start, end)
+        end = interval.end
+    return Interval(first.start, end)
 
 
 def midnight(day: dt.date, zone: ZoneInfo) -> dt.datetime:

@@ -3,6 +3,8 @@
 import datetime as dt
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -11,6 +13,7 @@ from include.jobs.features.tables import load, read_as_of, records_of
 from include.jobs.lake.connections import CATALOG_NAME
 from include.jobs.lake.errors import LakeError
 from include.jobs.lake.ledger import Ledger
+from include.jobs.lake.pages import closed_in
 
 _DAY = dt.timedelta(days=1)
 EVENTS, PRODUCTS, HOUSEHOLDS = "sales.transactions", "reference.products", "reference.households"
@@ -69,7 +72,8 @@ def read_events(spark: SparkSession) -> Events:
     listed = read_as_of(spark, f"{EVENTS}.files", number)
     for interval, path in listed.select(F.unix_micros("partition.interval_start"), "file_path").collect():
         files.setdefault(interval, []).append(path)
-    return Events(rows, number, records_of(snapshot), Ledger.from_properties(dict(table.properties())), files)
+    ledger = closed_in(dict(table.properties()), partial(_content, table.io()))
+    return Events(rows, number, records_of(snapshot), ledger, files)
 
 
 def read_reference(spark: SparkSession, name: str) -> Source:
@@ -82,6 +86,15 @@ def read_reference(spark: SparkSession, name: str) -> Source:
     if snapshot is None:
         return Source(spark.table(f"{CATALOG_NAME}.{name}"), None, 0)
     return Source(read_as_of(spark, name, snapshot.snapshotId()), snapshot.snapshotId(), records_of(snapshot))
+
+
+def _content(files: Any, address: str) -> bytes:
+    """A whole file, by the table's own way to the lake."""
+    stream = files.newInputFile(address).newStream()
+    try:
+        return bytes(stream.readAllBytes())
+    finally:
+        stream.close()
 
 
 def _before(moment: dt.datetime) -> Column:

@@ -13,7 +13,8 @@ from include.jobs.lake import lineage
 from include.jobs.lake.catalog import load_table
 from include.jobs.lake.commits import commit
 from include.jobs.lake.errors import JobError
-from include.jobs.lake.ledger import IntervalRecord, Ledger, iso
+from include.jobs.lake.ledger import IntervalRecord, iso
+from include.jobs.lake.pages import taken_intervals
 
 
 class AdoptionError(JobError):
@@ -36,8 +37,7 @@ def adopt_topic(catalog: SqlCatalog, topic: Topic, identifier: str, begin: dt.da
     view = topic.view()
 
     def adoption(table: Table) -> tuple[Adoption, IntervalRecord | None]:
-        ledger, sources = Ledger.of_taken(table.properties), Sources.from_properties(table.properties)
-        last = max(ledger, key=lambda record: record.interval.end, default=None)
+        last, sources = taken_intervals(table).last(), Sources.from_properties(table.properties)
         if last is not None and last.interval.end > begin:
             raise AdoptionError(
                 f"interval {last.interval} of {identifier} is taken already, from topic {last.topic} (id "

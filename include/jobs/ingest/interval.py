@@ -21,7 +21,8 @@ from include.jobs.lake import lineage
 from include.jobs.lake.catalog import ensure_table
 from include.jobs.lake.erasures import listed_pseudonyms
 from include.jobs.lake.errors import JobError
-from include.jobs.lake.ledger import Counts, Interval, IntervalRecord, Ledger, OffsetRange, iso
+from include.jobs.lake.ledger import Counts, Interval, IntervalRecord, OffsetRange, iso
+from include.jobs.lake.pages import closed_intervals, taken_intervals
 from include.jobs.lake.tables import EventTables
 
 log = logging.getLogger(__name__)
@@ -72,9 +73,9 @@ def ingest(
     helpers = helpers or Helpers()
     events, quarantine = ensure_table(catalog, request.tables.events), ensure_table(catalog, request.tables.quarantine)
     for attempt in range(1, _MAX_PLANS + 1):
-        ledger = Ledger.of_taken(events.properties)
+        ledger = taken_intervals(events)
         rerun = ledger.get(request.interval) is not None
-        closed = Ledger.from_properties(events.properties).get(request.interval)
+        closed = closed_intervals(events).get(request.interval)
         mended = Mended.load(events, closed)
         now, take = dt.datetime.now(dt.UTC), request.take_what_is_there
         sources = Sources.from_properties(events.properties)

@@ -21,6 +21,7 @@ from include.jobs.ingest.topic import Topic
 from include.jobs.lake import lineage
 from include.jobs.lake.errors import JobError
 from include.jobs.lake.ledger import Counts, Interval, IntervalRecord, Ledger, LedgerError, iso
+from include.jobs.lake.pages import taken_intervals
 from include.jobs.lake.tables import TableSpec
 
 
@@ -73,8 +74,9 @@ def preflight(
         JobError: see `Topic`.
     """
     table = _table(catalog, spec)
-    properties, contract_changes, problems = _state(table, contract)
-    ledger, sources = Ledger.of_taken(properties), Sources.from_properties(properties)
+    ledger = Ledger({}) if table is None else taken_intervals(table)
+    sources = Sources.from_properties({} if table is None else table.properties)
+    contract_changes, problems = _state(table, contract)
     found = list(_outlooks(topic, ledger, sources, sorted(intervals), lateness, reprocess=reprocess))
     refused = {outlook.problem for outlook in found if outlook.change == "refused"}
     totals = {
@@ -127,14 +129,12 @@ def _table(catalog: SqlCatalog, spec: TableSpec) -> Table | None:
         return None
 
 
-def _state(table: Table | None, contract: Contract) -> tuple[dict[str, str], list[str], list[str]]:
-    """The table's properties, what the contract would change of it, and why it cannot."""
-    if table is None:
-        return {}, [], []
+def _state(table: Table | None, contract: Contract) -> tuple[list[str], list[str]]:
+    """What the contract would change of the table, and why it cannot."""
     try:
-        return dict(table.properties), [str(change) for change in planned_changes(table, contract)], []
+        return [] if table is None else [str(change) for change in planned_changes(table, contract)], []
     except ContractChangedError as error:
-        return dict(table.properties), [], [str(error)]
+        return [], [str(error)]
 
 
 def _outlooks(

@@ -21,7 +21,8 @@ from include.jobs.lake.commits import (
     scan_interval,
 )
 from include.jobs.lake.errors import JobError
-from include.jobs.lake.ledger import Counts, Interval, IntervalRecord, Ledger, iso
+from include.jobs.lake.ledger import Counts, Interval, IntervalRecord, iso
+from include.jobs.lake.pages import closed_intervals, staged_intervals, taken_intervals
 from include.jobs.lake.tables import EventTables
 
 
@@ -58,7 +59,7 @@ class Snapshots:
 
 def staged_record(table: Table, interval: Interval) -> IntervalRecord | None:
     """What is recorded of a staged interval, None when there is none."""
-    return Ledger.of_staged(table.properties).get(interval)
+    return staged_intervals(table).get(interval)
 
 
 def stage(
@@ -77,7 +78,7 @@ def stage(
 
     def check(table: Table) -> None:
         # Staged neighbours count as closed ones do: what is being judged keeps its offsets, however it ends.
-        if not fits(record.interval, Ledger.of_taken(table.properties), _sources(table), record.ranges):
+        if not fits(record.interval, taken_intervals(table), _sources(table), record.ranges):
             raise PlanOutdatedError(
                 f"interval {record.interval}: other runs took its neighbours while it was read. Run it again, when "
                 "fewer intervals run at once"
@@ -117,7 +118,7 @@ def publish(catalog: SqlCatalog, tables: EventTables, record: IntervalRecord) ->
 
     def check(table: Table) -> None:
         if staged_record(table, record.interval) != record or not fits(
-            record.interval, Ledger.from_properties(table.properties), _sources(table), record.ranges
+            record.interval, closed_intervals(table), _sources(table), record.ranges
         ):
             raise StagedAgainError(
                 f"interval {record.interval} of {tables.events.identifier} is no longer what was judged: another run "

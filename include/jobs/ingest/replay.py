@@ -31,7 +31,8 @@ from include.jobs.lake.catalog import load_table
 from include.jobs.lake.commits import scan_interval
 from include.jobs.lake.errors import JobError
 from include.jobs.lake.intervals import IntervalWriter
-from include.jobs.lake.ledger import Counts, Interval, IntervalRecord, Ledger, iso
+from include.jobs.lake.ledger import Counts, Interval, IntervalRecord, iso
+from include.jobs.lake.pages import closed_intervals
 from include.jobs.lake.tables import EventTables
 
 if TYPE_CHECKING:
@@ -161,7 +162,7 @@ def _closed(events: Table, interval: Interval) -> IntervalRecord:
         raise ReplayError(
             f"interval {interval} of {name} is staged and waits to be judged: run `validate` or `discard` of it first"
         )
-    record = Ledger.from_properties(events.properties).get(interval)
+    record = closed_intervals(events).get(interval)
     if record is None:
         raise ReplayError(f"interval {interval} of {name} is not closed: ingest it first, with these boundaries")
     return record

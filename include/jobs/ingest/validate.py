@@ -29,7 +29,8 @@ from include.jobs.ingest.sample import sample
 from include.jobs.lake import lineage
 from include.jobs.lake.catalog import load_table
 from include.jobs.lake.commits import STAGING, scan_interval
-from include.jobs.lake.ledger import Interval, IntervalRecord, Ledger, iso
+from include.jobs.lake.ledger import Interval, IntervalRecord, iso
+from include.jobs.lake.pages import closed_intervals
 from include.jobs.lake.tables import EventTables
 
 log = logging.getLogger(__name__)
@@ -59,7 +60,7 @@ def validate(
     begun = time.monotonic()
     events = load_table(catalog, tables.events.identifier)
     staged = staged_record(events, interval)
-    record = staged or Ledger.from_properties(events.properties).get(interval)
+    record = staged or closed_intervals(events).get(interval)
     if record is None:
         raise IntervalNotStagedError(
             f"interval {interval} of {tables.events.identifier} is neither staged nor closed: run the ingest of these "

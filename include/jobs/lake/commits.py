@@ -24,6 +24,7 @@ from pyiceberg.table.update.snapshot import ExpireSnapshots
 
 from include.jobs.lake.errors import LakeError
 from include.jobs.lake.ledger import iso
+from include.jobs.lake.pages import fold, folder_of
 
 #: The branch of what has not been judged yet. Readers of a table see `main` unless they ask for another.
 STAGING = "staging"
@@ -84,7 +85,7 @@ def replace_interval(
 
     def change(table: Table, transaction: Transaction) -> int:
         snapshot_id = _replace(table, transaction, start, files, branch, summary)
-        transaction.set_properties(dict(properties or {}))
+        _set(catalog, identifier, table, transaction, properties or {})
         return snapshot_id
 
     if branch != MAIN_BRANCH and not catalog.load_table(identifier).snapshots():
@@ -120,7 +121,7 @@ def publish_interval(
         _replace(table, transaction, start, [], STAGING, summary)
         if staged in table.properties:
             transaction.remove_properties(staged)
-        transaction.set_properties(dict(closing or {}))
+        _set(catalog, identifier, table, transaction, closing or {})
         return snapshot_id
 
     return commit(catalog, identifier, change, what=_what(start), check=check)
@@ -224,6 +225,17 @@ def _replace(
         ExpireSnapshots(transaction).by_id(before.snapshot_id).commit()
     snapshot_id: int = producer.snapshot_id
     return snapshot_id
+
+
+def _set(
+    catalog: SqlCatalog, identifier: str, table: Table, transaction: Transaction, properties: Mapping[str, str]
+) -> None:
+    """Set properties, and keep those of closed intervals few: older ones go to pages in the same commit."""
+    folder = folder_of(catalog.properties["warehouse"], identifier)
+    folded = fold(table.properties, properties, table.io, folder)
+    if folded.removing:
+        transaction.remove_properties(*sorted(folded.removing))
+    transaction.set_properties(folded.setting)
 
 
 def _begin(table: Table, transaction: Transaction) -> None:

@@ -1,15 +1,18 @@
 """The ledger of closed intervals: which offsets each took, and how many records.
 
-It lives in the properties of the events table, one property an interval, because those are written in the same
-commit as the rows and outlive snapshot expiry. An interval that is staged, which nobody sees until it has been judged,
-has a property of its own until it is published. Pure data: no lake, no Kafka.
+It lives in the properties of the events table, because those are written in the same commit as the rows and outlive
+snapshot expiry: the newest intervals with a property each, the older ones on pages that a property names (`pages`). An
+interval that is staged, which nobody sees until it has been judged, has a property of its own until it is published.
+Pure data: no lake, no Kafka.
 """
 
 import datetime as dt
+import heapq
 import json
-from collections.abc import Iterator, Mapping
+from bisect import bisect_left
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Protocol, Self
 
 from include.jobs.lake.errors import LakeError
 
@@ -178,35 +181,52 @@ class IntervalRecord:
             ) from error
 
 
+class Page(Protocol):
+    """Some neighbouring closed intervals that are read together, and only when they are asked for.
+
+    `first` and `last` are the starts of the first and the last one, `end` is where the last one ends.
+    """
+
+    @property
+    def first(self) -> dt.datetime: ...  # noqa: D102
+
+    @property
+    def last(self) -> dt.datetime: ...  # noqa: D102
+
+    @property
+    def end(self) -> dt.datetime: ...  # noqa: D102
+
+    @property
+    def intervals(self) -> Sequence[Interval]:
+        """All of them, in order."""
+
+    def record(self, interval: Interval) -> IntervalRecord:
+        """What is recorded of one of them."""
+
+
 class Ledger:
-    """All intervals of one state, closed ones or staged ones, in order of time."""
+    """All intervals of one state, closed ones or staged ones, in order of time.
 
-    def __init__(self, records: Mapping[Interval, IntervalRecord]) -> None:
+    `records` are at hand, those of `pages` are read when they are needed: a look at an interval and its neighbours
+    takes a page or two, however long the history is. What is at hand stands for what a page has of the same interval.
+    """
+
+    def __init__(self, records: Mapping[Interval, IntervalRecord], pages: Sequence[Page] = ()) -> None:
         self._records = dict(sorted(records.items()))
+        self._order = list(self._records)
+        self._pages = sorted(pages, key=lambda page: page.first)
 
-    @classmethod
-    def from_properties(cls, properties: Mapping[str, str]) -> Self:
-        """The closed intervals, from a table's properties."""
-        return cls(_records(properties, PREFIX))
-
-    @classmethod
-    def of_staged(cls, properties: Mapping[str, str]) -> Self:
-        """The staged intervals, from a table's properties."""
-        return cls(_records(properties, STAGED_PREFIX))
-
-    @classmethod
-    def of_taken(cls, properties: Mapping[str, str]) -> Self:
-        """Closed and staged ones together: the offsets that are spoken for.
-
-        A closed interval that is staged again has the same ranges in both states.
-        """
-        return cls(_records(properties, PREFIX) | _records(properties, STAGED_PREFIX))
+    def __bool__(self) -> bool:
+        return bool(self._records or self._pages)
 
     def __iter__(self) -> Iterator[IntervalRecord]:
-        return iter(self._records.values())
+        """Every record: all pages are read, one after the other."""
+        paged = (page.record(interval) for page in self._pages for interval in self._only_on(page))
+        return heapq.merge(self._records.values(), paged, key=lambda record: record.interval)
 
-    def __len__(self) -> int:
-        return len(self._records)
+    def intervals(self) -> Iterator[Interval]:
+        """Every interval, without what is recorded of it."""
+        return heapq.merge(self._order, (interval for page in self._pages for interval in self._only_on(page)))
 
     def get(self, interval: Interval) -> IntervalRecord | None:
         """The record of exactly this interval.
@@ -214,7 +234,67 @@ class Ledger:
         Raises:
             LedgerError: a recorded interval overlaps it without being equal.
         """
-        for other in self._records:
+        self._meets(interval, self._order)
+        if interval in self._records:
+            return self._records[interval]
+        for page in self._pages:
+            if page.first < interval.end and interval.start < page.end:
+                self._meets(interval, page.intervals)
+                if interval in page.intervals:
+                    return page.record(interval)
+        return None
+
+    def with_record(self, record: IntervalRecord) -> "Ledger":
+        """The ledger with a further record."""
+        return Ledger({**self._records, record.interval: record}, self._pages)
+
+    def before(self, interval: Interval) -> IntervalRecord | None:
+        """The nearest closed interval that ends at or before this one's start."""
+        found, on = _last_until(self._order, interval.start), None
+        for page in reversed(self._pages):
+            if page.first >= interval.start:
+                continue
+            if found is not None and found.start >= page.last:
+                break
+            earlier = _last_until(page.intervals, interval.start)
+            if earlier is not None:
+                found, on = (earlier, page) if found is None or found < earlier else (found, on)
+                break
+        return self._record(found, on)
+
+    def after(self, interval: Interval) -> IntervalRecord | None:
+        """The nearest closed interval that starts at or after this one's end."""
+        found, on = _first_from(self._order, interval.end), None
+        for page in self._pages:
+            if page.last < interval.end:
+                continue
+            if found is not None and found.start <= page.first:
+                break
+            later = _first_from(page.intervals, interval.end)
+            if later is not None:
+                found, on = (later, page) if found is None or later < found else (found, on)
+                break
+        return self._record(found, on)
+
+    def last(self) -> IntervalRecord | None:
+        """The one that ends last."""
+        page = self._pages[-1] if self._pages else None
+        if self._order and (page is None or page.last <= self._order[-1].start):
+            return self._records[self._order[-1]]
+        return None if page is None else page.record(page.intervals[-1])
+
+    def _record(self, interval: Interval | None, page: Page | None) -> IntervalRecord | None:
+        if interval is None:
+            return None
+        return page.record(interval) if page is not None else self._records[interval]
+
+    def _only_on(self, page: Page) -> list[Interval]:
+        return [interval for interval in page.intervals if interval not in self._records]
+
+    def _meets(self, interval: Interval, others: Sequence[Interval]) -> None:
+        """Hold an interval against others, which are in order and do not overlap each other."""
+        place = bisect_left(others, interval.start, key=lambda other: other.start)
+        for other in others[max(0, place - 1) : place + 2]:
             if other != interval and other.start < interval.end and interval.start < other.end:
                 raise LedgerError(
                     f"interval {interval} overlaps the closed interval {other}: run the same boundaries again, or "
@@ -222,28 +302,21 @@ class Ledger:
                     f"closed keeps its boundaries: go on with the new ones from {iso(self._last_end())} on "
                     "(start_date of the topic in the settings), or give the topic a new table and ingest it all anew"
                 )
-        return self._records.get(interval)
 
     def _last_end(self) -> dt.datetime:
-        return max(interval.end for interval in self._records)
-
-    def with_record(self, record: IntervalRecord) -> "Ledger":
-        """The ledger with a further record."""
-        return Ledger({**self._records, record.interval: record})
-
-    def before(self, interval: Interval) -> IntervalRecord | None:
-        """The nearest closed interval that ends at or before this one's start."""
-        found = [record for other, record in self._records.items() if other.end <= interval.start]
-        return found[-1] if found else None
-
-    def after(self, interval: Interval) -> IntervalRecord | None:
-        """The nearest closed interval that starts at or after this one's end."""
-        return next((record for other, record in self._records.items() if other.start >= interval.end), None)
+        return max([page.end for page in self._pages] + [interval.end for interval in self._order[-1:]])
 
 
-def _records(properties: Mapping[str, str], prefix: str) -> dict[Interval, IntervalRecord]:
-    records = (IntervalRecord.from_property(k, v) for k, v in properties.items() if k.startswith(prefix))
-    return {record.interval: record for record in records}
+def _last_until(intervals: Sequence[Interval], moment: dt.datetime) -> Interval | None:
+    """The last of some intervals that ends at a moment or before."""
+    place = bisect_left(intervals, moment, key=lambda interval: interval.start)
+    return next((each for each in reversed(intervals[max(0, place - 2) : place]) if each.end <= moment), None)
+
+
+def _first_from(intervals: Sequence[Interval], moment: dt.datetime) -> Interval | None:
+    """The first of some intervals that starts at a moment or after."""
+    place = bisect_left(intervals, moment, key=lambda interval: interval.start)
+    return intervals[place] if place < len(intervals) else None
 
 
 def iso(moment: dt.datetime) -> str:

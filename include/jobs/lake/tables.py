@@ -33,11 +33,13 @@ FEATURES_DEMAND = "features.demand"
 FEATURES_SERVING = "features.serving"
 MONITORING_DRIFT = "monitoring.drift"
 
-#: Old metadata files are removed as commits go by; the ledger lives in the newest one.
+#: Old metadata files are removed as commits go by; the ledger lives in the newest one, and on pages (`pages`).
 _PROPERTIES = {
     "write.metadata.delete-after-commit.enabled": "true",
     "write.metadata.previous-versions-max": "50",
     "write.parquet.compression-codec": "zstd",
+    # Maintenance makes manifests of this size: whoever looks at one interval reads one, however long history is.
+    "commit.manifest.target-size-bytes": "262144",
 }
 
 

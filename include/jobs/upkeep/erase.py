@@ -16,7 +16,7 @@ from include.jobs.lake.connections import Connections
 from include.jobs.lake.erasures import HOUSEHOLD, put_on_list
 from include.jobs.lake.errors import EXIT_TRY_LATER, JobError
 from include.jobs.lake.feature_view import repoint
-from include.jobs.lake.ledger import Ledger
+from include.jobs.lake.pages import taken_intervals
 from include.jobs.lake.pseudonyms import Pseudonyms
 from include.jobs.lake.result import read_object, write_object
 from include.jobs.upkeep.erase_models import announce, erase_artifacts, flag_models, follow_tags, search_runs
@@ -192,7 +192,7 @@ def topics_of(catalog: SqlCatalog) -> dict[str, bool]:
     found: dict[str, bool] = {}
     for name in all_tables(catalog):
         table = catalog.load_table(name)
-        for record in Ledger.of_taken(table.properties):
+        for record in taken_intervals(table):
             found[record.topic] = found.get(record.topic, False) or HOUSEHOLD in table.schema().column_names
     return dict(sorted(found.items()))
 

@@ -24,6 +24,7 @@ from include.jobs.lake.erasures import HOUSEHOLD, Erased
 from include.jobs.lake.errors import JobError
 from include.jobs.lake.intervals import IntervalWriter
 from include.jobs.lake.ledger import Counts, IntervalRecord, Ledger
+from include.jobs.lake.pages import closed_intervals, staged_intervals, taken_intervals
 from include.jobs.upkeep.tables import all_tables
 
 _TRIES = 10
@@ -100,7 +101,7 @@ def holds(table: Table, household_id: int, snapshot_id: int | None = None) -> bo
 
 
 def _has_ledger(table: Table) -> bool:
-    return any(len(ledger) for ledger in (Ledger.from_properties(table.properties), Ledger.of_staged(table.properties)))
+    return bool(taken_intervals(table))
 
 
 def _is_raw(table: Table) -> bool:
@@ -219,8 +220,7 @@ class _Part:
 
 
 def _ledger(table: Table, branch: str) -> Ledger:
-    properties = table.properties
-    return Ledger.from_properties(properties) if branch == MAIN_BRANCH else Ledger.of_staged(properties)
+    return closed_intervals(table) if branch == MAIN_BRANCH else staged_intervals(table)
 
 
 def _paths(table: Table, record: IntervalRecord, branch: str) -> set[str]:

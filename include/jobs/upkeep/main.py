@@ -1,5 +1,6 @@
 """Maintain the lake's tables: what spark-submit runs in the upkeep image. The last line of the log is the result."""
 
+import datetime as dt
 import logging
 import sys
 import time
@@ -10,6 +11,7 @@ from include.jobs.lake.catalog import open_catalog
 from include.jobs.lake.command_line import Parser
 from include.jobs.lake.connections import Connections
 from include.jobs.lake.errors import run_main
+from include.jobs.lake.pages import sweep
 from include.jobs.lake.result import write_result
 from include.jobs.lake.spark import lake_session
 from include.jobs.upkeep.maintain import Policy, maintain_all
@@ -59,8 +61,16 @@ def main() -> None:
         maintained = maintain_all(spark, tables, policy)
     finally:
         spark.stop()
+    # Pages of ledgers are no files of a table, so that they are none of its orphans either.
+    old = dt.datetime.now(dt.UTC) - dt.timedelta(seconds=arguments.orphan_age_s)
+    swept = sum(len(sweep(catalog, name, connections.filesystem(), old)) for name in tables)
     done = [lineage.table(name, table["snapshot_id"], table["rows"]) for name, table in maintained.items()]
-    result = {"protected": asdict(protected), "tables": maintained, "seconds": round(time.monotonic() - begun, 3)}
+    result = {
+        "protected": asdict(protected),
+        "tables": maintained,
+        "ledger_pages_removed": swept,
+        "seconds": round(time.monotonic() - begun, 3),
+    }
     write_result(result | lineage.datasets([], done))
 
 

@@ -2,6 +2,7 @@
 
 import datetime as dt
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,10 +13,12 @@ from include.jobs.features.compute import PROFILE
 from include.jobs.features.history import HistoryError
 from include.jobs.features.main import build
 from include.jobs.features.serving import View
+from include.jobs.features.sources import read_events
 from include.jobs.features.tables import ITEMS, TABLES, USERS, FeatureTable, OverlappingBuildError, replace_partitions
+from include.jobs.lake import pages
 from include.jobs.lake.connections import Connections
 from include.jobs.lake.errors import LakeError
-from include.jobs.lake.ledger import IntervalRecord
+from include.jobs.lake.ledger import IntervalRecord, iso
 from tests.jobs.features.shop import EVENTS_SCHEMA, PRODUCTS, ZONE, closed, frame, midnight, purchases
 
 NAMES = ("features.users", "features.items", "features.interactions", "features.preferences", "features.demand")
@@ -345,6 +348,35 @@ def test_a_month_that_is_complete_now_brings_its_labels_and_the_next_cutoff(shop
     assert {name: set(table["partitions"]) for name, table in built["tables"].items()} == {
         table: {str(day) for day in days} for table, days in made.items()
     }
+
+
+class Bucket:
+    """The lake's bucket, as far as pages of the ledger are written to it."""
+
+    def __init__(self, connections: Connections) -> None:
+        self._files = connections.filesystem()
+
+    def new_output(self, address: str) -> Any:
+        path = address.removeprefix("s3://")
+        return SimpleNamespace(create=lambda: self._files.open_output_stream(path))
+
+
+def test_intervals_on_a_page_of_the_ledger_count_as_those_at_hand(
+    shop: SparkSession, connections: Connections, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pages, "FOLD_PAST", 2)
+    monkeypatch.setattr(pages, "KEEP", 2)
+    records = [closed(month(number), month(number + 1)) for number in range(1, 6)]
+    bucket: Any = Bucket(connections)
+    folder = pages.folder_of(connections.warehouse, "sales.transactions")
+    folded = pages.fold({}, {one.key: one.to_json() for one in records}, bucket, folder)
+    load(shop)
+    page = pages.PAGE_PREFIX + iso(records[0].interval.start)
+    assert set(folded.setting) == {page, *(one.key for one in records[3:])}
+    for key, value in folded.setting.items():
+        shop.sql(f"ALTER TABLE lake.sales.transactions SET TBLPROPERTIES ('{key}' = '{value}')")
+    assert list(read_events(shop).ledger) == records
+    assert build(shop, [month(3)], ZONE)["tables"]
 
 
 def test_a_partition_whose_rows_are_gone_is_emptied(shop: SparkSession) -> None:

@@ -15,7 +15,8 @@ from include.jobs.ingest.interval import Request, ingest
 from include.jobs.ingest.topic import Topic
 from include.jobs.ingest.validate import explain, validate
 from include.jobs.lake.commits import files_of
-from include.jobs.lake.ledger import Interval, Ledger, LedgerError
+from include.jobs.lake.ledger import Interval, LedgerError
+from include.jobs.lake.pages import closed_intervals
 from tests.jobs.ingest.broker import Broker, at, record
 from tests.jobs.ingest.sales import CONTRACT, EVENTS, SALES
 from tests.jobs.ingest.test_interval import BROKEN, places
@@ -97,7 +98,7 @@ def test_every_day_is_judged_published_and_replaced_for_itself(
     assert (verdict["success"], verdict["rows"], verdict["intervals"], len(verdict["data_docs"])) == (False, 69, 3, 3)
     assert "Refused: [2017-01-01T00:00:00Z, 2017-01-02T00:00:00Z)." in explain(verdict)
     table = catalog.load_table(EVENTS)
-    ledger = Ledger.from_properties(table.properties)
+    ledger = closed_intervals(table)
     assert [(one.interval, one.counts.read) for one in ledger] == [(days[1], 21), (days[2], 1)]
     assert len(places(catalog)) == 21, "the day that was refused holds up no other"
 

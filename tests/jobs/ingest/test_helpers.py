@@ -15,7 +15,8 @@ from pyiceberg.catalog.sql import SqlCatalog
 from include.jobs.lake.commits import STAGING, files_of
 from include.jobs.lake.connections import Connections
 from include.jobs.lake.erasures import put_on_list
-from include.jobs.lake.ledger import Interval, Ledger
+from include.jobs.lake.ledger import Interval
+from include.jobs.lake.pages import staged_intervals
 from include.jobs.lake.pseudonyms import Pseudonyms
 from include.jobs.lake.tables import ERASURES
 from tests.jobs.ingest.broker import Broker, at, record
@@ -128,7 +129,7 @@ def test_a_helper_that_fails_leaves_nothing(
     assert code == 1
     assert told in errors
     found = catalog.load_table(table)
-    assert list(Ledger.of_staged(found.properties)) == []
+    assert list(staged_intervals(found)) == []
     folder = found.location().removeprefix("s3://")
     files = connections.filesystem().get_file_info(FileSelector(folder, recursive=True))
     assert [file.path for file in files if file.path.endswith(".parquet")] == []

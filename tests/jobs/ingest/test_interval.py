@@ -17,7 +17,8 @@ from include.jobs.ingest.publish import publish, staged_record
 from include.jobs.ingest.topic import KafkaUnavailableError, Topic, TopicMissingError
 from include.jobs.lake.catalog import open_catalog
 from include.jobs.lake.connections import Connections
-from include.jobs.lake.ledger import Interval, Ledger
+from include.jobs.lake.ledger import Interval
+from include.jobs.lake.pages import closed_intervals, taken_intervals
 from include.jobs.shop.events import BROKEN_KINDS, events
 from include.jobs.shop.produce import produce
 from include.jobs.shop.streams import STREAMS
@@ -147,7 +148,7 @@ def test_the_interval_is_closed_in_the_commit_of_its_rows(
     assert full == result["snapshot_id"]
     assert table.scan(snapshot_id=empty).count() == 0
     assert result["snapshot_id"] == table.current_snapshot().snapshot_id  # type: ignore[union-attr]
-    (closed,) = Ledger.from_properties(table.properties)
+    (closed,) = closed_intervals(table)
     assert (closed.topic, closed.run_id) == (topic, "run-0")
     assert (closed.counts.read, closed.counts.accepted, closed.counts.quarantined) == (2, 1, 1)
 
@@ -175,7 +176,7 @@ def test_empty_intervals_are_closed_too(catalog: SqlCatalog, broker: Broker, top
         result = run(catalog, broker, topic, number)
         assert (result["read"], result["accepted"], result["quarantined"]) == (0, 0, 0)
     assert [run(catalog, broker, topic, number)["read"] for number in (1, 3)] == [1, 1]
-    assert len(Ledger.from_properties(catalog.load_table(EVENTS).properties)) == 5
+    assert len(list(closed_intervals(catalog.load_table(EVENTS)))) == 5
 
 
 def test_an_empty_topic_gives_an_empty_interval(catalog: SqlCatalog, broker: Broker, topic_name: MakeTopic) -> None:
@@ -202,7 +203,7 @@ def test_an_interval_that_is_still_open_is_not_closed(
     broker.send(topic, [(0, 1, record(1))])
     with pytest.raises(IntervalOpenError, match="is still open"):
         run(catalog, broker, topic, 0, lateness=dt.timedelta(days=365_000))
-    assert len(Ledger.from_properties(catalog.load_table(EVENTS).properties)) == 0
+    assert len(list(closed_intervals(catalog.load_table(EVENTS)))) == 0
 
 
 def test_too_many_broken_records_commit_nothing(catalog: SqlCatalog, broker: Broker, topic_name: MakeTopic) -> None:
@@ -232,7 +233,7 @@ def test_a_crash_between_the_two_stagings_is_mended_by_the_next_run(
     with pytest.raises(KeyboardInterrupt):
         run(catalog, broker, topic, 0)
     assert places(catalog, QUARANTINED) == []
-    assert len(Ledger.of_taken(catalog.load_table(EVENTS).properties)) == 0
+    assert len(list(taken_intervals(catalog.load_table(EVENTS)))) == 0
     monkeypatch.setattr(publish_module, "replace_interval", replace)
     broker.send(topic, [(0, 3, BROKEN)])
     assert run(catalog, broker, topic, 0)["quarantined"] == 2

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.exceptions import NoSuchTableError
 
-from include.jobs.lake.ledger import Ledger
+from include.jobs.lake.pages import closed_intervals
 from tests.jobs.ingest.broker import Broker, at, record
 from tests.jobs.ingest.sales import EVENTS, QUARANTINED, SALES
 from tests.jobs.ingest.test_interval import places, rows, run
@@ -126,7 +126,7 @@ def test_every_offset_lands_in_exactly_one_interval_whatever_happens(
 
 def ends(catalog: SqlCatalog) -> dict[int, int]:
     """Where the last closed interval ends in each partition."""
-    *_, last = Ledger.from_properties(catalog.load_table(EVENTS).properties)
+    *_, last = closed_intervals(catalog.load_table(EVENTS))
     return {partition: span.end for partition, span in last.ranges.items()}
 
 

@@ -13,7 +13,8 @@ from include.jobs.ingest.plan import IntervalOpenError, OpenTransactionError, Re
 from include.jobs.ingest.topic import Topic
 from include.jobs.ingest.validate import validate
 from include.jobs.lake.errors import EXIT_TRY_LATER
-from include.jobs.lake.ledger import Interval, Ledger
+from include.jobs.lake.ledger import Interval
+from include.jobs.lake.pages import closed_intervals
 from tests.jobs.ingest.broker import Broker, at, milliseconds, record
 from tests.jobs.ingest.sales import EVENTS, QUARANTINED, SALES, SUITE
 from tests.jobs.ingest.test_interval import places, rows, run, stage
@@ -179,7 +180,7 @@ def test_a_second_run_that_finds_less_changes_nothing_until_somebody_takes_what_
     assert rows(catalog) == before
     taken = run(catalog, broker, topic, 0, take=True)
     assert (taken["read"], taken["given_up"]) == (0, 10)
-    (closed,) = Ledger.from_properties(catalog.load_table(EVENTS).properties)
+    (closed,) = closed_intervals(catalog.load_table(EVENTS))
     assert closed.given_up == 10
     assert run(catalog, broker, topic, 0)["read"] == 0, "what was given up is not missed again"
 

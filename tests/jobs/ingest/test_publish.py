@@ -21,7 +21,8 @@ from include.jobs.ingest.validate import validate
 from include.jobs.lake.catalog import open_catalog
 from include.jobs.lake.commits import STAGING, replace_interval
 from include.jobs.lake.connections import Connections
-from include.jobs.lake.ledger import Interval, IntervalRecord, Ledger
+from include.jobs.lake.ledger import Interval, IntervalRecord
+from include.jobs.lake.pages import closed_intervals, staged_intervals
 from tests.jobs.ingest.broker import Broker, at, record
 from tests.jobs.ingest.sales import EVENTS, QUARANTINED, SALES
 from tests.jobs.ingest.test_interval import BROKEN, places, run, stage
@@ -39,7 +40,7 @@ def staged(catalog: SqlCatalog, interval: Interval = FIRST) -> IntervalRecord:
 
 
 def closed(catalog: SqlCatalog) -> list[IntervalRecord]:
-    return list(Ledger.from_properties(catalog.load_table(EVENTS).properties))
+    return list(closed_intervals(catalog.load_table(EVENTS)))
 
 
 def both(catalog: SqlCatalog) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
@@ -59,7 +60,7 @@ def test_a_refused_interval_is_never_visible_and_a_second_run_replaces_it(
     assert both(catalog) == ([(0, 0)], [(0, 1)])
     (only,) = closed(catalog)
     assert (only.counts.read, only.interval) == (2, FIRST)
-    assert not Ledger.of_staged(catalog.load_table(EVENTS).properties)
+    assert not staged_intervals(catalog.load_table(EVENTS))
 
 
 def test_a_published_interval_stays_while_its_second_run_is_refused(

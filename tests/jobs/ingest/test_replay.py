@@ -12,7 +12,8 @@ from include.jobs.ingest import publish as publish_module
 from include.jobs.ingest.contract import Contract
 from include.jobs.ingest.publish import publish
 from include.jobs.ingest.replay import MendsError, ReplayError, read_mends, replay
-from include.jobs.lake.ledger import Interval, Ledger
+from include.jobs.lake.ledger import Interval
+from include.jobs.lake.pages import closed_intervals
 from tests.jobs.ingest.broker import Broker, at, record
 from tests.jobs.ingest.records import encode
 from tests.jobs.ingest.sales import CONTRACT, EVENTS, QUARANTINED, SALES
@@ -49,7 +50,7 @@ def test_mended_records_are_put_back_once(catalog: SqlCatalog, broker: Broker, t
     assert (mended["event_id"], mended["event_time"], mended["interval_start"]) == ("31198570044-7", at(2), at(0))
     kept = rows(catalog, QUARANTINED)
     assert (kept[1]["value"], kept[1]["reason"], kept[1]["run_id"]) == (b"\xff", "bad_encoding", "run-0")
-    (closed,) = Ledger.from_properties(catalog.load_table(EVENTS).properties)
+    (closed,) = closed_intervals(catalog.load_table(EVENTS))
     assert (closed.counts.read, closed.counts.accepted, closed.mended) == (5, 3, {0: (1,)})
 
     snapshots = len(catalog.load_table(EVENTS).snapshots())

@@ -2,12 +2,15 @@
 
 import datetime as dt
 import json
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from include.jobs.lake.ledger import PREFIX, Counts, Interval, IntervalRecord, Ledger, LedgerError, OffsetRange, iso
+from include.jobs.lake.pages import closed_intervals, staged_intervals, taken_intervals
 
 moments = st.integers(0, 3_000_000_000_000_000).map(
     lambda us: dt.datetime.fromtimestamp(0, dt.UTC) + dt.timedelta(microseconds=us)
@@ -33,6 +36,15 @@ def day(number: int) -> dt.datetime:
     return dt.datetime(2017, 1, number, tzinfo=dt.UTC)
 
 
+def table(*properties: tuple[str, str]) -> Any:
+    """A table that has no pages yet, as far as the ledger looks at it."""
+    return SimpleNamespace(properties=dict(properties), io=None)
+
+
+def closed(*records: IntervalRecord) -> Ledger:
+    return closed_intervals(table(*((one.key, one.to_json()) for one in records)))
+
+
 def record(first: int, last: int) -> IntervalRecord:
     return IntervalRecord(Interval(day(first), day(last)), "events", "id", {}, Counts(0, 0, 0), "run", day(1))
 
@@ -40,15 +52,15 @@ def record(first: int, last: int) -> IntervalRecord:
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(records)
 def test_a_record_survives_the_table_properties(one: IntervalRecord) -> None:
-    ledger = Ledger.from_properties({one.key: one.to_json(), "write.format.default": "parquet"})
+    ledger = closed_intervals(table((one.key, one.to_json()), ("write.format.default", "parquet")))
     assert list(ledger) == [one]
     assert ledger.get(one.interval) == one
-    assert list(Ledger.of_staged({one.staged_key: one.to_json(), one.key: one.to_json()})) == [one]
-    assert list(Ledger.of_taken({one.staged_key: one.to_json(), one.key: one.to_json()})) == [one]
+    both = table((one.staged_key, one.to_json()), (one.key, one.to_json()))
+    assert list(staged_intervals(both)) == list(taken_intervals(both)) == [one]
 
 
 def test_neighbours_are_the_nearest() -> None:
-    ledger = Ledger.from_properties({one.key: one.to_json() for one in (record(9, 12), record(1, 2), record(3, 5))})
+    ledger = closed(record(9, 12), record(1, 2), record(3, 5))
     wanted = Interval(day(5), day(9))
     before, after = ledger.before(wanted), ledger.after(wanted)
     assert before is not None
@@ -61,7 +73,7 @@ def test_neighbours_are_the_nearest() -> None:
 
 @pytest.mark.parametrize(("first", "last"), [(1, 4), (4, 6), (2, 10), (3, 4)])
 def test_an_overlap_is_refused(first: int, last: int) -> None:
-    ledger = Ledger.from_properties({record(3, 5).key: record(3, 5).to_json()})
+    ledger = closed(record(3, 5))
     with pytest.raises(
         LedgerError, match=r"overlaps the closed interval \[2017-01-03T00:00:00Z, 2017-01-05T00:00:00Z\)"
     ):
@@ -75,7 +87,7 @@ def test_an_overlap_is_refused(first: int, last: int) -> None:
 def test_a_damaged_property_is_named(text: str) -> None:
     key = PREFIX + iso(day(3))
     with pytest.raises(LedgerError, match=r"podium.interval.2017-01-03T00:00:00Z is damaged"):
-        Ledger.from_properties({key: text})
+        closed_intervals(table((key, text)))
 
 
 @pytest.mark.parametrize(

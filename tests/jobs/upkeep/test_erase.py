@@ -21,7 +21,7 @@ from include.jobs.lake.commits import STAGING, files_of, publish_interval, scan_
 from include.jobs.lake.connections import Connections
 from include.jobs.lake.erasures import listed_pseudonyms
 from include.jobs.lake.feature_view import published_view
-from include.jobs.lake.ledger import Ledger
+from include.jobs.lake.pages import closed_intervals, staged_intervals
 from include.jobs.lake.pseudonyms import Pseudonyms
 from include.jobs.lake.result import read_object
 from include.jobs.lake.tables import FEATURES_SERVING, HOUSEHOLDS, QUARANTINE, EventTables
@@ -129,7 +129,7 @@ def test_a_household_goes_from_everywhere_and_everybody_else_stays(
     assert listed_pseudonyms(catalog) == {pseudonyms.household(ERASED)} == {done["pseudonym"]}
     # The ledger still adds up, for what is closed and for what is staged.
     table = catalog.load_table(NAME)
-    closed, staged = Ledger.from_properties(table.properties), Ledger.of_staged(table.properties)
+    closed, staged = closed_intervals(table), staged_intervals(table)
     counts = [(each.counts.read, each.counts.accepted, each.counts.quarantined, each.counts.erased) for each in closed]
     assert counts == [(6, 4, 0, 2), (11, 4, 1, 6)]
     assert [(each.counts.accepted, each.counts.erased) for each in staged] == [(4, 2)]
@@ -319,7 +319,7 @@ def test_a_crash_between_events_and_quarantine_is_mended_by_the_next_run(
         erase_tables.erase_rows(catalog, ERASED)
     monkeypatch.undo()
     assert erase_tables.erase_rows(catalog, ERASED) == {NAME: 0, QUARANTINE.identifier: 1}
-    (closed,) = Ledger.from_properties(catalog.load_table(NAME).properties)
+    (closed,) = closed_intervals(catalog.load_table(NAME))
     assert (closed.counts.accepted, closed.counts.quarantined, closed.counts.erased) == (4, 1, 3)
 
 

@@ -9,9 +9,11 @@ import pytest
 from pyiceberg.catalog.sql import SqlCatalog
 from pyspark.sql import SparkSession
 
+from include.jobs.lake import pages
 from include.jobs.lake.commits import STAGING, files_of
 from include.jobs.lake.connections import Connections
 from include.jobs.lake.intervals import IntervalWriter
+from include.jobs.lake.pages import closed_intervals
 from include.jobs.upkeep.maintain import MaintenanceError, Policy, maintain, maintain_all
 from include.jobs.upkeep.protect import Models, protect
 from tests.jobs.contracted import SALES
@@ -62,6 +64,21 @@ def test_small_files_become_few_the_content_stays_and_what_models_need_too(
     parquet = {path for path in there if path.endswith(".parquet")}
     kept = {task.file.file_path for task in after.scan(snapshot_id=needed).plan_files()}
     assert parquet == data_files(after) | kept | {file.file_path for file in files_of(after, hour(7), STAGING)}
+
+
+def test_pages_of_the_ledger_are_no_orphans(
+    spark: SparkSession, catalog: SqlCatalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pages, "FOLD_PAST", 2)
+    monkeypatch.setattr(pages, "KEEP", 1)
+    for number in range(4):
+        fill(catalog, number, sales(number), record=record(number, 6))
+    table = catalog.load_table(NAME)
+    assert any(key.startswith(pages.PAGE_PREFIX) for key in table.properties)
+    with IntervalWriter(table, hour(9), SALES.arrow_schema) as killed:
+        killed.write(pa.RecordBatch.from_pylist(sales(9), schema=SALES.arrow_schema))
+    assert maintain(spark, NAME, ALL).orphans > 0
+    assert list(closed_intervals(catalog.load_table(NAME))) == [record(number, 6) for number in range(4)]
 
 
 def test_writers_at_work_lose_nothing(spark: SparkSession, catalog: SqlCatalog) -> None:
