@@ -186,7 +186,7 @@ def _fill(platform: Platform, admin: AdminClient, sizes: Sequence[int]) -> None:
         }
     )
     partitions = platform.settings.ingest.transactions.partitions
-    events = itertools.cycle(list(itertools.islice(_events(platform), DISTINCT)))
+    events = _distinct(list(itertools.islice(_events(platform), DISTINCT)))
     for hour, size in enumerate(size * MILLION for size in sizes):
         begin = int(BEGIN.timestamp() * 1000) + hour * HOUR_MS
         for number, (key, value) in enumerate(itertools.islice(events, size)):
@@ -199,6 +199,13 @@ def _fill(platform: Platform, admin: AdminClient, sizes: Sequence[int]) -> None:
                     producer.poll(0.05)
     if producer.flush(120):
         raise RuntimeError(f"topic {TOPIC} did not take all events: look at the broker's log")
+
+
+def _distinct(events: list[tuple[bytes | None, bytes | None]]) -> Iterator[tuple[bytes | None, bytes | None]]:
+    """Events again and again, each time with other ids: the same one twice would be a duplicate."""
+    for turn in itertools.count(100):
+        mark = b'"event_id":"%d-' % turn
+        yield from ((key, value and value.replace(b'"event_id":"', mark, 1)) for key, value in events)
 
 
 def _events(platform: Platform) -> Iterator[tuple[bytes | None, bytes | None]]:

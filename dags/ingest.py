@@ -20,7 +20,10 @@ to `{topic.table}_quarantine` with the reason, the rest to `{topic.table}`, both
 reader sees. Great Expectations judges the interval there as a whole, a very large one by a sample that has all its
 extremes and repetitions; `validate` then publishes it, in one commit. What
 it refuses stays staged: its offsets are kept for it, the intervals after it go on. Records of households that were
-erased (`erase_household`) are left out and counted as `erased`.
+erased (`erase_household`) are left out and counted as `erased`. An event that a producer has sent more than once is
+taken once: the first by the contract's `duplicates`, in the interval and in those within its `look_back_s`; the others
+stand in quarantine with the reason `duplicate`, say where the first lies and whether they say the same, and count as
+`duplicates`, not as broken: read = accepted + quarantined + erased + duplicates.
 
 ### When
 On the schedule of `ingest.topics.{name}` in `include/config`, once an interval is over. By hand: trigger with a logical
@@ -63,6 +66,7 @@ with its neighbours. A message time before 1970 or after 2099 is none: such a re
 | `ingest`: `TopicChangedError` | the topic was moved, restored, cut or made anew: its offsets are no longer those of what is closed | give the topic back; or go on with this table from the topic as it is: `make job ARGS="ingest adopt-topic --topic {topic.topic} --contract {topic.contract} --table {topic.table} --from 2017-04-01T04:00:00Z"` (on a cluster: see `run_job`), from the end of the last closed interval |
 | `ingest`: `FoundLessError` | a second run finds fewer records than the interval holds: compaction or deletion took them | nothing was changed. Restore the topic; or give the records up with the param `found_less: take`, which the ledger and the result count as `given_up` |
 | `ingest`: `TooManyBadRecordsError` | more than `max_bad_fraction` ({topic.max_bad_fraction}) of the records break the contract | have the producer mended; if they are to go to quarantine, the param `max_bad_fraction: 1` |
+| `ingest`: `DuplicatesError` | events came more than once, and the contract has `take: refuse` | mend the producer; Kafka keeps what it has, so that it takes `take: first` in the contract to go on: the message says how |
 | `validate` | the interval as a whole looks wrong, and is not published: the failed expectations are listed, "Data Docs" on the task's page leads to the page about it (addresses of all: `data_docs` of the result) | look at `SELECT * FROM {topic.table} VERSION AS OF 'staging'`; if the source is at fault, have it corrected and clear `ingest`; if the expectation is, correct the suite in the contract and clear `validate`. To give the interval up, with its own start and end: `make job ARGS="ingest discard --contract {topic.contract} --table {topic.table} --start 2017-03-01T05:00:00Z --end 2017-04-01T04:00:00Z"` (on a cluster: see `run_job`) |
 | `validate`: `event_time` | more than `max_stray_fraction` ({topic.max_stray_fraction}) of the rows, and more than ten, have a message time outside the interval: an outage made records late, or a clock is wrong | if they are sound, the param `max_stray_fraction: 1` |
 | `announce` | Airflow's API was out of reach | clear the task. Skipped is no failure: the interval is announced with its backfill |

@@ -15,7 +15,8 @@ DOC = """
 Takes the quarantined records of one closed interval of a topic, with those of a file of mended ones in their place, and
 holds them against the contract again. Those that keep it now move to the topic's table, at the offsets where they came;
 the rest stays in quarantine. Great Expectations judges the interval with them before anybody sees it. A second run finds
-nothing to put back, and a later ingest of the interval keeps what was mended.
+nothing to put back, and a later ingest of the interval keeps what was mended. What has the reason `duplicate` stays
+where it is, unless it is mended: another event takes another `event_id` (the contract's `duplicates: key`).
 
 ### When
 By hand, after records were mended or the contract was changed. Look at what there is:

@@ -63,6 +63,7 @@ def summary(outcome: Outcome) -> dict[str, Any]:
             "read": read,
             "accepted": sum(row["accepted"] for row in outcome.intervals),
             "quarantined": sum(row["quarantined"] for row in outcome.intervals),
+            "duplicates": sum(row["duplicates"] for row in outcome.intervals),
             "rows_per_s": round(read / seconds) if seconds else 0,
             "intervals": [
                 {key: value for key, value in row.items() if key != "events_per_day"} for row in outcome.intervals
@@ -135,7 +136,8 @@ def _table(report: dict[str, Any]) -> Table:
     stages = {
         "ingest": ingest["intervals"]
         and f"{ingest['produced']:,} produced = {ingest['read']:,} read = {ingest['accepted']:,} accepted + "
-        f"{ingest['quarantined']:,} in quarantine, {ingest['rows_per_s']:,} rows/s in the pods",
+        f"{ingest['quarantined']:,} in quarantine + {ingest['duplicates']:,} duplicates, "
+        f"{ingest['rows_per_s']:,} rows/s in the pods",
         "features": features["tables"]
         and f"{features['rows']:,} rows in {len(features['tables'])} tables, {features['seconds']} s",
         "recommender": recommender["recall_at_20"]

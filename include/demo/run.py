@@ -314,11 +314,12 @@ class _Demo:
         tasks: list[TaskInstance] = [task for run in outcome.runs for task in self._airflow.tasks(run)]
         outcome.tasks = tasks
         read = sum(row["read"] for row in outcome.intervals)
-        kept = sum(row["accepted"] + row["quarantined"] for row in outcome.intervals)
+        kept = sum(row["accepted"] + row["quarantined"] + row["duplicates"] for row in outcome.intervals)
         if not outcome.produced["total"] == read == kept:
             raise DemoError(
                 f"the counts do not add up: produced {outcome.produced['total']}, read {read}, "
-                f"accepted + quarantined {kept}. Compare the intervals in `ingest.intervals` of the report."
+                f"accepted + quarantined + duplicates {kept}. Compare the intervals in `ingest.intervals` of the "
+                "report."
             )
 
     def _ask_for_recommendations(self) -> None:

@@ -23,6 +23,7 @@ def interval(month: int, read: int, quarantined: int) -> dict[str, object]:
         "read": read,
         "accepted": read - quarantined,
         "quarantined": quarantined,
+        "duplicates": 0,
         "seconds": 2.0,
         "rows_per_s": read / 2,
         "events_per_day": {f"2017-{month:02}-01": read - quarantined},

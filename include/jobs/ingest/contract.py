@@ -30,6 +30,8 @@ _BOUNDS = {
     "string": ("min_length", "max_length"),
     **dict.fromkeys(("integer", "number", "timestamp"), ("minimum", "maximum")),
 }
+_LOOK_BACK_S = 7 * 86_400
+_CENTURY_S = 3_155_760_000
 _Number = TypeVar("_Number", int, float)
 #: The form of a timestamp, in the syntax that Python and JSON Schema share.
 TIMESTAMP_PATTERN = r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z"
@@ -56,6 +58,8 @@ class Reason(StrEnum):
     IMPOSSIBLE_VALUE = "impossible_value"
     WRONG_KEY = "wrong_key"
     IMPOSSIBLE_TIME = "impossible_time"
+    #: It breaks nothing, but another record is the same event: `duplicates`.
+    DUPLICATE = "duplicate"
 
 
 class BrokenRecordError(Exception):
@@ -179,13 +183,39 @@ class Reference:
         return cls(item["field"], item["table"], item["column"], float(item["mostly"]))
 
 
+@dataclass(frozen=True, slots=True)
+class Duplicates:
+    """What becomes of records that have the values of another one in all the fields of `key`: they are the same event.
+
+    `first` takes the one that came first, and the others go to quarantine; `refuse` stages nothing of an interval that
+    has any. Looked at are the interval itself and those that lie within `look_back` before or after it.
+    """
+
+    key: tuple[str, ...]
+    take: Literal["first", "refuse"] = "first"
+    look_back: dt.timedelta = dt.timedelta(seconds=_LOOK_BACK_S)
+
+    @classmethod
+    def from_yaml(cls, item: Mapping[str, Any]) -> Self:
+        """Read the decision; `look_back_s` is in seconds."""
+        _only(item, {"key", "take", "look_back_s"}, "duplicates")
+        take, seconds = item.get("take", "first"), item.get("look_back_s", _LOOK_BACK_S)
+        if not item["key"] or isinstance(item["key"], str):
+            raise ValueError("key of duplicates is a list of fields, at least one")
+        if take not in ("first", "refuse"):
+            raise ValueError(f"take of duplicates is first or refuse, not {take!r}")
+        if type(seconds) is not int or not 0 <= seconds <= _CENTURY_S:
+            raise ValueError(f"look_back_s of duplicates is a whole number of seconds from 0 to {_CENTURY_S}")
+        return cls(tuple(item["key"]), take, dt.timedelta(seconds=seconds))
+
+
 @dataclass(frozen=True)
 class Contract:
     """What a good record is.
 
     Records of earlier versions are good too, as far as the bounds of the version's field reach: what a version adds is
-    optional (see `evolution`). `unique` are fields whose values are unique within an interval, `references` fields
-    whose values stand in another table, and `suite` the rest of what an interval must look like as a whole.
+    optional (see `evolution`). `duplicates` says what makes two records the same event, `references` are fields whose
+    values stand in another table, and `suite` the rest of what an interval must look like as a whole.
     """
 
     name: str
@@ -194,7 +224,7 @@ class Contract:
     key_field: str
     max_bytes: int
     fields: tuple[Field, ...]
-    unique: tuple[str, ...] = dataclass_field(default=(), compare=False)
+    duplicates: Duplicates | None = dataclass_field(default=None, compare=False)
     references: tuple[Reference, ...] = dataclass_field(default=(), compare=False)
     suite: Mapping[str, Any] = dataclass_field(default_factory=dict, compare=False)
 
@@ -208,11 +238,11 @@ class Contract:
         path = directory / f"{name}.yaml"
         try:
             data = yaml.safe_load(path.read_text(encoding="utf-8"))
-            _only(data, {*_REQUIRED, "unique", "references", "suite"}, "the contract")
+            _only(data, {*_REQUIRED, "duplicates", "references", "suite"}, "the contract")
             contract = cls(
                 **{key: data[key] for key in _REQUIRED if key != "fields"},
                 fields=tuple(Field.from_yaml(item) for item in data["fields"]),
-                unique=tuple(data.get("unique", ())),
+                duplicates=Duplicates.from_yaml(data["duplicates"]) if "duplicates" in data else None,
                 references=tuple(Reference.from_yaml(item) for item in data.get("references", ())),
                 suite=data.get("suite", {}),
             )
@@ -229,9 +259,10 @@ class Contract:
         required = {field.name for field in self.fields if not field.optional}
         if lost := {self.version_field, self.key_field} - required:
             raise ValueError(f"{', '.join(sorted(lost))} must be a field, and not an optional one")
-        for key, named in (("unique", self.unique), ("references", [item.field for item in self.references])):
-            if unknown := set(named) - set(self.names):
-                raise ValueError(f"{key} names no field: {', '.join(sorted(unknown))}")
+        if unknown := {item.field for item in self.references} - set(self.names):
+            raise ValueError(f"references names no field: {', '.join(sorted(unknown))}")
+        if self.duplicates and (lost := set(self.duplicates.key) - required):
+            raise ValueError(f"{', '.join(sorted(lost))} of duplicates must be a field, and not an optional one")
         if self.version not in self.versions:
             raise ValueError(f"the bounds of {self.version_field} leave out version {self.version}")
 

@@ -15,7 +15,7 @@ from include.jobs.lake import lineage
 from include.jobs.lake.errors import JobError
 from include.jobs.lake.ledger import Interval, LedgerError, iso
 
-_TOTALS = ("read", "accepted", "quarantined", "erased", "given_up")
+_TOTALS = ("read", "accepted", "quarantined", "erased", "duplicates", "given_up")
 
 
 class TimeZoneError(JobError):

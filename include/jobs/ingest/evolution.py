@@ -224,7 +224,7 @@ def _evolve(table: Table, contract: Contract) -> None:
 def dumps(contract: Contract) -> str:
     """A contract as the table's property keeps it: without what says nothing of single records."""
     data = dataclasses.asdict(contract)
-    data = {name: value for name, value in data.items() if name not in ("suite", "unique")}
+    data = {name: value for name, value in data.items() if name not in ("suite", "duplicates")}
     return json.dumps(data, default=lambda moment: f"{moment:%Y-%m-%dT%H:%M:%SZ}", separators=(",", ":"))
 
 

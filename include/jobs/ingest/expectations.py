@@ -3,7 +3,7 @@
 import logging
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Self
@@ -107,14 +107,14 @@ class Suite:
 
     @classmethod
     def of(cls, contract: Contract) -> Self:
-        """The suite of a contract: what holds for every topic, its unique fields, and what it lists under `suite`.
+        """The suite of a contract: what holds for every topic, its unique events, and what it lists under `suite`.
 
         Raises:
             ContractError: what it lists is no suite.
         """
         try:
             own = [_own(item) for item in contract.suite["expectations"]]
-            unique = [_expect("expect_column_values_to_be_unique", column=name) for name in contract.unique]
+            unique = _unique(contract.duplicates.key) if contract.duplicates else []
             known = [
                 _expect(
                     "expect_column_values_to_be_in_set", column=referring(item), value_set=[True], mostly=item.mostly
@@ -207,6 +207,13 @@ class Suite:
             # It cannot write down all that pandas finds.
             result.result = _plain(result.result)
         return [_entry(result.to_json_dict()) for result in outcome.results]
+
+
+def _unique(key: Sequence[str]) -> list[dict[str, Any]]:
+    """The ingest has seen to it: a second pair of eyes."""
+    if len(key) > 1:
+        return [_expect("expect_compound_columns_to_be_unique", column_list=list(key))]
+    return [_expect("expect_column_values_to_be_unique", column=key[0])]
 
 
 def referring(reference: Reference) -> str:

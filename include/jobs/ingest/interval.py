@@ -4,21 +4,23 @@ import datetime as dt
 import logging
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pyiceberg.catalog.sql import SqlCatalog
 
 from include.jobs.ingest.contract import Contract
+from include.jobs.ingest.duplicates import settle
 from include.jobs.ingest.helpers import Helpers
 from include.jobs.ingest.mended import Mended
+from include.jobs.ingest.near import TakenMeanwhileError
 from include.jobs.ingest.plan import plan
-from include.jobs.ingest.publish import PlanOutdatedError, stage
+from include.jobs.ingest.publish import PlanOutdatedError, Snapshots, stage
 from include.jobs.ingest.share import Share, Written
 from include.jobs.ingest.sources import Sources
 from include.jobs.ingest.topic import Topic
 from include.jobs.lake import lineage
-from include.jobs.lake.catalog import ensure_table
+from include.jobs.lake.catalog import ensure_table, load_table
 from include.jobs.lake.erasures import listed_pseudonyms
 from include.jobs.lake.errors import JobError
 from include.jobs.lake.ledger import Counts, Interval, IntervalRecord, OffsetRange, iso
@@ -28,6 +30,7 @@ from include.jobs.lake.tables import EventTables
 log = logging.getLogger(__name__)
 
 _MAX_PLANS = 5
+_MAX_LOOKS = 20
 
 
 class FoundLessError(JobError):
@@ -66,6 +69,7 @@ def ingest(
     Raises:
         FoundLessError: records are gone that the closed interval holds. Nothing was staged.
         TooManyBadRecordsError: nothing was staged.
+        DuplicatesError: events came more than once and the contract refuses that; nothing was staged.
         PlanOutdatedError: other runs kept taking neighbours meanwhile.
         JobError: see `plan`, `Topic`, `Helpers.write`, `replace_interval`.
     """
@@ -108,7 +112,7 @@ def ingest(
             if listed_pseudonyms(catalog) != erased:
                 written.discard(events, quarantine)
                 raise PlanOutdatedError(f"a household was erased while interval {request.interval} was read")
-            staged = stage(catalog, request.tables, record, written.accepted, written.quarantined)
+            record, written, staged = _stage(catalog, topic, share, record, written)
         except PlanOutdatedError:
             if attempt == _MAX_PLANS:
                 raise
@@ -136,6 +140,29 @@ def _found_less(closed: IntervalRecord, counts: Counts) -> FoundLessError:
     )
 
 
+def _stage(
+    catalog: SqlCatalog, topic: Topic, share: Share, record: IntervalRecord, written: Written
+) -> tuple[IntervalRecord, Written, Snapshots]:
+    """Stage what was written without its duplicates, which are looked for again when a neighbour has come in between.
+
+    Raises:
+        TakenMeanwhileError: neighbours with the same events kept coming.
+        JobError: see `settle`, `stage`.
+    """
+    events, quarantine = share.tables.events.identifier, share.tables.quarantine.identifier
+    for attempt in range(1, _MAX_LOOKS + 1):
+        written, looked = settle(load_table(catalog, events), load_table(catalog, quarantine), topic, share, written)
+        record = replace(record, counts=written.counts)
+        try:
+            check = looked.check if looked else None
+            return record, written, stage(catalog, share.tables, record, written.accepted, written.quarantined, check)
+        except TakenMeanwhileError:
+            if attempt == _MAX_LOOKS:
+                raise
+            log.info("looking for duplicates of %s again: a neighbour has come in between", record.interval)
+    raise RuntimeError("unreachable")
+
+
 def _enough_good(request: Request, counts: Counts) -> bool:
     return counts.quarantined <= request.max_bad_fraction * counts.read
 
@@ -161,6 +188,7 @@ def _result(record: IntervalRecord, written: Written, snapshot_id: int, *, rerun
         "accepted": counts.accepted,
         "quarantined": counts.quarantined,
         "erased": counts.erased,
+        "duplicates": counts.duplicates,
         "given_up": record.given_up,
         "reasons": dict(sorted(written.reasons.items())),
         "events_per_day": dict(sorted(written.days.items())),

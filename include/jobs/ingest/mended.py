@@ -36,17 +36,24 @@ class Mended:
         return cls(pa.Table.from_batches(batches, schema=batches[0].schema if batches else schema))
 
     def put_back(self, records: Records, checked: Checked) -> tuple[Iterator[pa.RecordBatch], Checked]:
-        """The mended rows of the batch's broken records, and the check without these."""
+        """The mended rows of the batch, and the check without their records.
+
+        These came broken, or as duplicates, which are good.
+        """
         if not self._index:
             return iter(()), checked
-        found = {
-            broken.index: self._index.get((partition.as_py(), offset.as_py()))
-            for broken in checked.broken
-            for partition, offset in [(records.partitions[broken.index], records.offsets[broken.index])]
-        }
-        rows = self._rows.take(pa.array([row for row in found.values() if row is not None], pa.int64()))
-        left = [broken for broken in checked.broken if found[broken.index] is None]
-        return iter(rows.to_batches()), dataclasses.replace(checked, broken=left)
+        numbers = zip(records.partitions.to_pylist(), records.offsets.to_pylist(), strict=True)
+        found = {index: row for index, place in enumerate(numbers) if (row := self._index.get(place)) is not None}
+        known = {broken.index for broken in checked.broken} | set(checked.good.to_pylist())
+        rows = self._rows.take(pa.array([row for index, row in found.items() if index in known], pa.int64()))
+        kept = pc.invert(pc.is_in(checked.good, pa.array(list(found), pa.int64())))
+        left = dataclasses.replace(
+            checked,
+            good=checked.good.filter(kept),
+            columns={name: column.filter(kept) for name, column in checked.columns.items()},
+            broken=[broken for broken in checked.broken if broken.index not in found],
+        )
+        return iter(rows.to_batches()), left
 
 
 def at_places(batch: pa.RecordBatch, places: Places) -> pa.Array:

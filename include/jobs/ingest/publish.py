@@ -2,6 +2,7 @@
 
 import dataclasses
 import datetime as dt
+from collections.abc import Callable
 
 from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.manifest import DataFile
@@ -53,7 +54,7 @@ class Snapshots:
         """Both tables as outputs."""
         return [
             lineage.table(tables.events.identifier, self.events, counts.accepted),
-            lineage.table(tables.quarantine.identifier, self.quarantine, counts.quarantined),
+            lineage.table(tables.quarantine.identifier, self.quarantine, counts.set_aside),
         ]
 
 
@@ -68,8 +69,11 @@ def stage(
     record: IntervalRecord,
     accepted: list[DataFile],
     quarantined: list[DataFile],
+    beside: Callable[[Table], None] | None = None,
 ) -> Snapshots:
     """Stage an interval: these files are its whole content. The snapshots are those of the staging branches.
+
+    `beside` is called with every state of the events' table that the stage would build on; what it raises ends it.
 
     Raises:
         PlanOutdatedError: the record's ranges do not fit those of its neighbours.
@@ -83,6 +87,8 @@ def stage(
                 f"interval {record.interval}: other runs took its neighbours while it was read. Run it again, when "
                 "fewer intervals run at once"
             )
+        if beside is not None:
+            beside(table)
 
     check(load_table(catalog, tables.events.identifier))
     start = record.interval.start
@@ -131,7 +137,7 @@ def publish(catalog: SqlCatalog, tables: EventTables, record: IntervalRecord) ->
     )
     held(events, STAGING, record.interval, record.counts.accepted)
     branch = quarantine_branch(quarantine, record)
-    held(quarantine, branch, record.interval, record.counts.quarantined)
+    held(quarantine, branch, record.interval, record.counts.set_aside)
     # Quarantine goes first: a crash before the other commit leaves the interval staged, and the next try finds the
     # quarantined rows published already.
     second = None
@@ -184,7 +190,7 @@ def held(table: Table, branch: str, interval: Interval, recorded: int) -> None:
 def quarantine_branch(quarantine: Table, record: IntervalRecord) -> str:
     """The branch that has the quarantined rows of a staged interval: `main` when a crash has left them published."""
     staged = _count(quarantine, STAGING, record.interval)
-    return STAGING if staged == record.counts.quarantined else MAIN_BRANCH
+    return STAGING if staged == record.counts.set_aside else MAIN_BRANCH
 
 
 def _sources(table: Table) -> Sources:

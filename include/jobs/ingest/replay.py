@@ -2,7 +2,8 @@
 
 The interval is staged anew with what it has and what is put back, and quarantine with what is left; `validate` judges
 and publishes it. So a record is either in quarantine or among the events, whatever crashes, and a second replay finds
-nothing to do. The offsets that were put back are recorded: a second ingest of the interval keeps their rows.
+nothing to do. The offsets that were put back are recorded: a second ingest of the interval keeps their rows. One
+whose event was taken already is not put back, it stays in quarantine as a duplicate.
 """
 
 import dataclasses
@@ -23,6 +24,7 @@ from pyiceberg.table.refs import MAIN_BRANCH
 
 from include.jobs.ingest.check import Checked, check_batch, joined
 from include.jobs.ingest.contract import Contract, Reason
+from include.jobs.ingest.duplicates import part
 from include.jobs.ingest.framed import Check, checker
 from include.jobs.ingest.publish import held, stage, staged_record
 from include.jobs.ingest.times import refuse
@@ -94,6 +96,7 @@ def replay(
         staged.
 
     Raises:
+        DuplicatesError: what would be put back has events that were taken, and the contract refuses that.
         ReplayError: the interval is not closed, or is staged.
         JobError: see `Framed.check`.
     """
@@ -105,31 +108,46 @@ def replay(
     )
     record = _closed(events, interval)
     start = interval.start
-    back: defaultdict[int, list[int]] = defaultdict(list)
     seen: set[tuple[int, int]] = set()
     reasons: Counter[str] = Counter()
+    coming, came = [tables.events.arrow_schema.empty_table()], [tables.quarantine.arrow_schema.empty_table()]
+    doubled_left = 0
     with ExitStack() as stack:
         accepted = stack.enter_context(IntervalWriter(events, start, tables.events.arrow_schema))
         left = stack.enter_context(IntervalWriter(quarantine, start, tables.quarantine.arrow_schema))
         for batch in _batches(quarantine, start):
-            places = list(zip(batch["kafka_partition"].to_pylist(), batch["kafka_offset"].to_pylist(), strict=True))
+            places = _places(batch)
             seen.update(places)
-            checked = _checked(contract, check, batch, places, mends)
-            for place in checked.good.to_pylist():
-                back[places[place][0]].append(places[place][1])
-            accepted.write(_put_back(batch, checked, tables.events.arrow_schema))
-            left.write(batch.take(pa.array([broken.index for broken in checked.broken], pa.int64())))
-            reasons.update(broken.reason.value for broken in checked.broken)
-        replayed = accepted.rows
+            # A duplicate keeps the contract as it came: only a mend can make another event of it.
+            waits = pc.equal(batch["reason"], Reason.DUPLICATE.value).to_pylist()
+            stays = pa.array([waiting and place not in mends for waiting, place in zip(waits, places, strict=True)])
+            aside, batch = batch.filter(stays), batch.filter(pc.invert(stays))
+            checked = _checked(contract, check, batch, _places(batch), mends)
+            broken = batch.take(pa.array([each.index for each in checked.broken], pa.int64()))
+            for staying in (aside, broken):
+                left.write(staying)
+                doubled_left += pc.equal(staying["reason"], Reason.DUPLICATE.value).to_pylist().count(True)
+            reasons.update({Reason.DUPLICATE.value: aside.num_rows} if aside.num_rows else {})
+            reasons.update(each.reason.value for each in checked.broken)
+            coming.append(pa.Table.from_batches([_put_back(batch, checked, tables.events.arrow_schema)]))
+            came.append(pa.Table.from_batches([batch.take(checked.good)], tables.quarantine.arrow_schema))
+        kept, lost, looked = part(events, record.interval, contract, pa.concat_tables(coming), pa.concat_tables(came))
+        for batch in lost.to_batches():
+            left.write(batch)
+        if lost.num_rows:
+            reasons[Reason.DUPLICATE.value] += lost.num_rows
+            doubled_left += lost.num_rows
+        replayed = kept.num_rows
         if replayed:
-            for batch in _batches(events, start):
+            for batch in (*kept.to_batches(), *_batches(events, start)):
                 accepted.write(batch)
     old = record.counts
-    counts = Counts(old.read, old.accepted + replayed, old.quarantined - replayed, old.erased)
+    counts = Counts(old.read, old.accepted + replayed, left.rows - doubled_left, old.erased, doubled_left)
     result = {
         "replayed": replayed,
         "accepted": counts.accepted,
         "quarantined": counts.quarantined,
+        "duplicates": counts.duplicates,
         "reasons": dict(sorted(reasons.items())),
         "unknown": sorted(set(mends) - seen),
         "interval_start": iso(start),
@@ -137,22 +155,22 @@ def replay(
     }
     if replayed:
         # Quarantine that was not all read back would lose records; the ledger knows how many there must be.
-        held(quarantine, MAIN_BRANCH, interval, old.quarantined)
+        held(quarantine, MAIN_BRANCH, interval, old.set_aside)
         held(events, MAIN_BRANCH, interval, old.accepted)
         changed = dataclasses.replace(
             record,
             counts=counts,
             run_id=run_id,
             closed_at=dt.datetime.now(dt.UTC),
-            mended=_joined(record.mended, back),
+            mended=_joined(record.mended, _places(kept)),
         )
-        staged = stage(catalog, tables, changed, accepted.files, left.files)
+        staged = stage(catalog, tables, changed, accepted.files, left.files, looked.check if looked else None)
         result["snapshot_id"] = staged.events
         written = staged.datasets(tables, counts)
     else:
         left.discard()
         written = []
-    result |= lineage.datasets([lineage.as_of_now(quarantine, old.quarantined)], written)
+    result |= lineage.datasets([lineage.as_of_now(quarantine, old.set_aside)], written)
     return result | {"seconds": round(time.monotonic() - begun, 3)}
 
 
@@ -214,7 +232,12 @@ def _put_back(batch: pa.RecordBatch, checked: Checked, schema: pa.Schema) -> pa.
     return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
-def _joined(mended: Mapping[int, tuple[int, ...]], back: Mapping[int, list[int]]) -> dict[int, tuple[int, ...]]:
-    return {
-        number: tuple(sorted({*mended.get(number, ()), *back.get(number, ())})) for number in sorted({*mended, *back})
-    }
+def _places(rows: pa.RecordBatch | pa.Table) -> list[tuple[int, int]]:
+    return list(zip(rows["kafka_partition"].to_pylist(), rows["kafka_offset"].to_pylist(), strict=True))
+
+
+def _joined(mended: Mapping[int, tuple[int, ...]], back: Iterable[tuple[int, int]]) -> dict[int, tuple[int, ...]]:
+    joined = defaultdict(set, {number: set(offsets) for number, offsets in mended.items()})
+    for number, offset in back:
+        joined[number].add(offset)
+    return {number: tuple(sorted(joined[number])) for number in sorted(joined)}

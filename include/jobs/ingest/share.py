@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Self
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyiceberg.manifest import DataFile
@@ -19,6 +20,7 @@ from include.jobs.ingest.check import Checked
 from include.jobs.ingest.contract import Contract
 from include.jobs.ingest.erased import leave_out
 from include.jobs.ingest.framed import Check, checker
+from include.jobs.ingest.keys import Numbers, numbers_of
 from include.jobs.ingest.mended import Mended
 from include.jobs.ingest.times import event_times, refuse_times
 from include.jobs.ingest.topic import Records, Topic
@@ -62,7 +64,8 @@ class Share:
 class Written:
     """What became of a share: counts, broken records by reason, good ones by UTC day, and the files of both tables.
 
-    `last` is the last record of each partition.
+    `last` is the last record of each partition. `keys` are the numbers that stand for the keys of good ones (see
+    `keys`), where the contract speaks of duplicates.
     """
 
     counts: Counts
@@ -71,12 +74,13 @@ class Written:
     accepted: list[DataFile]
     quarantined: list[DataFile]
     last: Mapping[int, Mark]
+    keys: Numbers
 
     @classmethod
     def together(cls, parts: Sequence[Self]) -> Self:
         """Several shares as one."""
         numbers = {number for part in parts for number in part.last}
-        names = ("read", "accepted", "quarantined", "erased")
+        names = ("read", "accepted", "quarantined", "erased", "duplicates")
         return cls(
             Counts(*(sum(getattr(part.counts, name) for part in parts) for name in names)),
             sum((part.reasons for part in parts), Counter()),
@@ -85,6 +89,7 @@ class Written:
             [file for part in parts for file in part.quarantined],
             # Each part has read a stretch of every partition, and the marks begin with the offset.
             {number: max(part.last[number] for part in parts if number in part.last) for number in numbers},
+            np.concatenate([part.keys for part in parts]),
         )
 
     def discard(self, events: Table, quarantine: Table) -> None:
@@ -106,6 +111,8 @@ def write(events: Table, quarantine: Table, topic: Topic, share: Share) -> Writt
     reasons: Counter[str] = Counter()
     days: Counter[str] = Counter()
     last: dict[int, Mark] = {}
+    key = share.contract.duplicates.key if share.contract.duplicates else ()
+    keys = [np.zeros(0, np.uint64)]
     read = left_out = 0
     reported = time.monotonic()
     accepted_schema, quarantined_schema = share.tables.events.arrow_schema, share.tables.quarantine.arrow_schema
@@ -117,7 +124,9 @@ def write(events: Table, quarantine: Table, topic: Topic, share: Share) -> Writt
             left_out += gone
             back, checked = share.mended.put_back(records, checked)
             for good in (_accepted(records, checked, start, accepted_schema), *back):
-                days.update(_per_day(good))
+                days.update(per_day(good))
+                if key:
+                    keys.append(numbers_of(good, key))
                 accepted.write(good)
             quarantined.write(_quarantined(records, checked, share, quarantined_schema))
             reasons.update(broken.reason.value for broken in checked.broken)
@@ -127,7 +136,7 @@ def write(events: Table, quarantine: Table, topic: Topic, share: Share) -> Writt
                 reported = time.monotonic()
                 log.info("read %d of up to %d records", read, expected)
     counts = Counts(read, accepted.rows, quarantined.rows, left_out)
-    return Written(counts, reasons, days, accepted.files, quarantined.files, last)
+    return Written(counts, reasons, days, accepted.files, quarantined.files, last, np.concatenate(keys))
 
 
 def _stretch(span: OffsetRange, part: int, parts: int) -> OffsetRange:
@@ -140,30 +149,30 @@ def _checked(check: Check, batches: Iterator[Records]) -> Iterator[tuple[Records
 
 
 def _accepted(records: Records, checked: Checked, start: dt.datetime, schema: pa.Schema) -> pa.RecordBatch:
-    columns = _origin(records, checked.good, start) | checked.columns
-    return _batch(columns, len(checked.good), schema)
+    columns = origin(records, checked.good, start) | checked.columns
+    return batch_of(columns, len(checked.good), schema)
 
 
 def _quarantined(records: Records, checked: Checked, share: Share, schema: pa.Schema) -> pa.RecordBatch:
     places = pa.array([broken.index for broken in checked.broken], pa.int64())
-    columns = _origin(records, places, share.interval.start) | {
+    columns = origin(records, places, share.interval.start) | {
         "key": records.keys.take(places),
         "value": records.values.take(places),
         "reason": pa.array([broken.reason.value for broken in checked.broken], pa.string()),
         "detail": pa.array([broken.detail for broken in checked.broken], pa.string()),
         "run_id": pa.repeat(pa.scalar(share.run_id), len(places)),
     }
-    return _batch(columns, len(places), schema)
+    return batch_of(columns, len(places), schema)
 
 
-def _per_day(accepted: pa.RecordBatch) -> dict[str, int]:
+def per_day(accepted: pa.RecordBatch | pa.Table) -> dict[str, int]:
     """Rows by UTC day of their event time."""
     counts = pc.value_counts(accepted.column("event_time").cast(pa.date32()))
     return {row["values"].isoformat(): row["counts"] for row in counts.to_pylist()}
 
 
-def _origin(records: Records, places: pa.Array, start: dt.datetime) -> dict[str, pa.Array]:
-    """The columns that tell where a record came from."""
+def origin(records: Records, places: pa.Array, start: dt.datetime) -> dict[str, pa.Array]:
+    """The columns that tell where the records at some places of a batch came from."""
 
     def take(column: pa.Array) -> pa.Array:
         return column if len(places) == len(column) else column.take(places)
@@ -176,7 +185,8 @@ def _origin(records: Records, places: pa.Array, start: dt.datetime) -> dict[str,
     }
 
 
-def _batch(columns: Mapping[str, pa.Array], rows: int, schema: pa.Schema) -> pa.RecordBatch:
+def batch_of(columns: Mapping[str, pa.Array], rows: int, schema: pa.Schema) -> pa.RecordBatch:
+    """A batch of a schema; columns that it lacks are null."""
     if rows == 0:
         return pa.RecordBatch.from_pylist([], schema=schema)
     # A column that only a newer contract knows stays empty.

@@ -106,7 +106,7 @@ def validate(
 def _complete(events: Table, quarantine: Table, record: IntervalRecord, branch: str) -> None:
     held(events, branch, record.interval, record.counts.accepted)
     where = quarantine_branch(quarantine, record) if branch == STAGING else MAIN_BRANCH
-    held(quarantine, where, record.interval, record.counts.quarantined)
+    held(quarantine, where, record.interval, record.counts.set_aside)
 
 
 def _keep(catalog: SqlCatalog, events: Table, record: IntervalRecord, judged: int, judgement: Judgement) -> list[str]:

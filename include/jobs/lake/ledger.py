@@ -77,24 +77,34 @@ class Mark(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """Records of an interval: read = accepted + quarantined + erased (those of households that were erased)."""
+    """Records of an interval: read = accepted + quarantined + erased + duplicates.
+
+    `quarantined` broke their contract, `erased` are those of households that were erased, and `duplicates` the ones
+    whose event was taken from another record.
+    """
 
     read: int
     accepted: int
     quarantined: int
     erased: int = 0
+    duplicates: int = 0
 
     def __post_init__(self) -> None:
-        if self.read != self.accepted + self.quarantined + self.erased:
+        if self.read != self.accepted + self.quarantined + self.erased + self.duplicates:
             raise LedgerError(
                 f"counts do not add up: read {self.read}, accepted {self.accepted} + quarantined {self.quarantined} "
-                f"+ erased {self.erased}"
+                f"+ erased {self.erased} + duplicates {self.duplicates}"
             )
 
     @property
     def kept(self) -> int:
         """Those of them that are in a table."""
-        return self.accepted + self.quarantined
+        return self.accepted + self.set_aside
+
+    @property
+    def set_aside(self) -> int:
+        """The rows of the quarantine's table: broken records and duplicates."""
+        return self.quarantined + self.duplicates
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +156,8 @@ class IntervalRecord:
         }
         if self.counts.erased:
             value["erased"] = self.counts.erased
+        if self.counts.duplicates:
+            value["duplicates"] = self.counts.duplicates
         if self.mended:
             value["mended"] = {str(number): list(offsets) for number, offsets in sorted(self.mended.items())}
         if self.given_up:
@@ -168,7 +180,13 @@ class IntervalRecord:
                 topic=value["topic"],
                 topic_id=value["topic_id"],
                 ranges={int(number): OffsetRange(*span) for number, span in value["ranges"].items()},
-                counts=Counts(value["read"], value["accepted"], value["quarantined"], value.get("erased", 0)),
+                counts=Counts(
+                    value["read"],
+                    value["accepted"],
+                    value["quarantined"],
+                    value.get("erased", 0),
+                    value.get("duplicates", 0),
+                ),
                 run_id=value["run_id"],
                 closed_at=parse_moment(value["closed_at"], "closed_at"),
                 mended={int(number): tuple(offsets) for number, offsets in value.get("mended", {}).items()},

@@ -30,6 +30,8 @@ from include.jobs.upkeep.tables import all_tables
 _TRIES = 10
 #: What the name of a quarantine adds to that of its events.
 QUARANTINE = "_quarantine"
+#: The reason for which a duplicate stands there.
+DUPLICATE = "duplicate"
 _SCRATCH = "podium.erasure"
 
 log = logging.getLogger(__name__)
@@ -153,14 +155,14 @@ def _erase_interval(
     if not mine.gone and not raw.gone:
         return 0, 0
     old = current.counts
-    if mine.held != old.accepted or old.quarantined not in (raw.held, raw.held - raw.gone):
+    if mine.held != old.accepted or old.set_aside not in (raw.held, raw.held - raw.gone):
         raise ErasureError(
             f"interval {current.interval} of {name}: branch {branch} holds {mine.held} events and {raw.held} "
-            f"quarantined records, the ledger records {old.accepted} and {old.quarantined}. Run the ingest of this "
+            f"quarantined records, the ledger records {old.accepted} and {old.set_aside}. Run the ingest of this "
             "interval again, or `validate` it when it is staged; then run this again"
         )
-    accepted, quarantined = mine.held - mine.gone, raw.held - raw.gone
-    counts = Counts(old.read, accepted, quarantined, old.read - accepted - quarantined)
+    accepted, aside = mine.held - mine.gone, raw.held - raw.gone
+    counts = Counts(old.read, accepted, aside - raw.duplicates, old.read - accepted - aside, raw.duplicates)
     changed = dataclasses.replace(current, counts=counts)
     mine.rewrite(catalog, {changed.key if branch == MAIN_BRANCH else changed.staged_key: changed.to_json()})
     if raw.gone:
@@ -170,7 +172,10 @@ def _erase_interval(
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """The rows of an interval in one table: how many there are, and how many of them are to go."""
+    """The rows of an interval in one table: how many there are, and how many of them are to go.
+
+    `duplicates` are as many of those that stay as stand in quarantine for that reason.
+    """
 
     table: Table | None
     record: IntervalRecord
@@ -178,16 +183,21 @@ class _Part:
     going: Callable[[pa.RecordBatch], pa.Array]
     held: int
     gone: int
+    duplicates: int
 
     @classmethod
     def of(
         cls, table: Table | None, record: IntervalRecord, branch: str, going: Callable[[pa.RecordBatch], pa.Array]
     ) -> "_Part":
-        held = gone = 0
+        held = gone = duplicates = 0
         for batch in () if table is None else _batches(table, record, branch):
+            leaving = going(batch)
             held += batch.num_rows
-            gone += going(batch).to_pylist().count(True)
-        return cls(table, record, branch, going, held, gone)
+            gone += leaving.to_pylist().count(True)
+            if "reason" in batch.schema.names:
+                stay = pc.and_(pc.invert(leaving), pc.equal(batch["reason"], DUPLICATE))
+                duplicates += stay.to_pylist().count(True)
+        return cls(table, record, branch, going, held, gone, duplicates)
 
     def rewrite(self, catalog: SqlCatalog, properties: dict[str, str]) -> None:
         """Write the interval without the rows that go, and set properties, in one commit."""

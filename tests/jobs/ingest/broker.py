@@ -25,9 +25,10 @@ def milliseconds(hours: float) -> int:
 
 
 def record(hours: float, number: int = 0, **changes: Any) -> bytes:
-    """A good record of a moment; `number` makes it another one."""
+    """A good record of a moment, an event of its own; `number` makes it another one."""
     time = at(hours).strftime("%Y-%m-%dT%H:%M:%SZ")
-    return encode(event_id=f"{GOOD['basket_id']}-{number}", transaction_timestamp=time, **changes)
+    event = f"{GOOD['basket_id']}-{number or f'at-{hours:g}'}"
+    return encode(**{"event_id": event, "transaction_timestamp": time, **changes})
 
 
 class Broker:

@@ -11,6 +11,7 @@ from pyiceberg.catalog.sql import SqlCatalog
 
 from include.jobs.ingest import interval as ingest_module
 from include.jobs.ingest import publish as publish_module
+from include.jobs.ingest.contract import Contract
 from include.jobs.ingest.interval import Request, TooManyBadRecordsError, ingest
 from include.jobs.ingest.plan import IntervalOpenError, RetentionError, TopicChangedError
 from include.jobs.ingest.publish import publish, staged_record
@@ -58,11 +59,12 @@ def stage(
     bad: float = 1.0,
     bounds: Interval | None = None,
     take: bool = False,
+    contract: Contract = CONTRACT,
 ) -> dict[str, Any]:
     """Ingest the number-th interval of ten hours."""
     wanted = bounds or Interval(at(number * 10), at(number * 10 + 10))
     with Topic(broker.servers, topic) as opened:
-        return ingest(catalog, opened, CONTRACT, Request(wanted, f"run-{number}", lateness, bad, SALES, take))
+        return ingest(catalog, opened, contract, Request(wanted, f"run-{number}", lateness, bad, SALES, take))
 
 
 def rows(catalog: SqlCatalog, identifier: str = EVENTS) -> list[dict[str, Any]]:

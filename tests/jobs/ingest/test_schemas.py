@@ -82,7 +82,7 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     ({"version": 2}, "version 2 stands in a file that is not called"),
     ({"keyfield": "x"}, "the contract has unknown keys: keyfield"),
     ({"key_field": "nobody"}, "nobody must be a field, and not an optional one"),
-    ({"unique": ["nobody"]}, "unique names no field: nobody"),
+    ({"duplicates": {"key": ["nobody"]}}, "nobody of duplicates must be a field"),
     ({"references": [{"field": "x", "table": "a.b", "column": "c", "mostly": 1}]}, "references names no field: x"),
     ({"references": [{"field": "x", "table": "a.b", "column": "c", "mostly": 2}]}, "mostly of the reference of x"),
     ({"fields": "+{name: a, type: integer, minimum: 0, maximum: 9999999999, bits: 32}"}, "do not fit 32 bits"),
