@@ -37,14 +37,17 @@ def features(folder: Path, cutoffs: Sequence[Cutoff]) -> dict[str, pl.LazyFrame]
 
 
 def _bought(folder: Path) -> pl.LazyFrame:
-    cents = {name: (pl.col(name) * 100).round().cast(pl.Int64) for name in ("retail_disc", "coupon_disc")}
-    matched = (pl.col("coupon_match_disc") * 100).round().cast(pl.Int64)
+    discounts = ("retail_disc", "coupon_disc", "coupon_match_disc")
     return pl.scan_parquet(folder / "events.parquet").select(
         *("household_id", "product_id", "basket_id", "store_id", "day", "quantity"),
-        (pl.col("sales_value") * 100).round().cast(pl.Int64).alias("cents"),
-        (cents["retail_disc"] + cents["coupon_disc"] + matched).alias("discount"),
+        _cents("sales_value").alias("cents"),
+        pl.sum_horizontal(_cents(name) for name in discounts).alias("discount"),
         (pl.col("retail_disc") > 0).cast(pl.Int64).alias("promoted"),
     )
+
+
+def _cents(name: str) -> pl.Expr:
+    return (pl.col(name) * 100).round(mode="half_to_even").cast(pl.Int64)
 
 
 def _aged(rows: pl.LazyFrame, wanted: pl.LazyFrame) -> pl.LazyFrame:
@@ -162,11 +165,14 @@ def _interactions(pairs: pl.LazyFrame, users: pl.LazyFrame, items: pl.LazyFrame)
 
 
 def _preferences(seen: pl.LazyFrame) -> pl.LazyFrame:
+    # As exact as the job's weights are: a share of what has all but faded away depends on it.
+    weight = (0.5 ** (pl.col("age") / 90) * 2**40).round(mode="half_to_even")
     summed = seen.group_by("cutoff", "household_id", "department").agg(
-        pl.len().alias("purchases"), (0.5 ** (pl.col("age") / 90)).sum().alias("decay_90")
+        pl.len().alias("purchases"), (weight.sum() / 2**40).alias("decay_90")
     )
-    share = pl.col("decay_90") / pl.col("decay_90").sum().over("cutoff", "household_id")
-    return summed.with_columns(share.alias("share"))
+    both = [pl.col(name) / pl.col(name).sum().over("cutoff", "household_id") for name in ("decay_90", "purchases")]
+    faded = pl.col("decay_90").sum().over("cutoff", "household_id") == 0
+    return summed.with_columns(pl.when(faded).then(both[1]).otherwise(both[0]).alias("share"))
 
 
 def _demand(bought: pl.LazyFrame) -> pl.LazyFrame:
@@ -177,6 +183,6 @@ def _demand(bought: pl.LazyFrame) -> pl.LazyFrame:
             pl.col("quantity").sum().alias("units"),
             (pl.col("cents").sum() / 100).alias("revenue"),
             (pl.col("discount").sum() / 100).alias("discount"),
-            pl.col("basket_id").n_unique().alias("baskets"),
+            pl.struct("household_id", "basket_id").n_unique().alias("baskets"),
         )
     )

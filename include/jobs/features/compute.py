@@ -154,6 +154,7 @@ def _pairs(bought: DataFrame, days: DataFrame) -> DataFrame:
             F.min("age").alias("days_since_last"),
             F.max("age").alias("days_since_first"),
             *((F.sum(f"weight_{half}") / _FIXED_POINT).alias(f"decay_{half}") for half in HALF_LIVES),
+            F.sum("weight_90").alias("weight_90"),
             F.sum("past_30").cast("int").alias("purchases_30"),
             F.sum("past_90").cast("int").alias("purchases_90"),
             F.max("label").alias("label"),
@@ -212,15 +213,31 @@ def _items(pairs: DataFrame) -> DataFrame:
 
 
 def _preferences(pairs: DataFrame, products: DataFrame) -> DataFrame:
-    """What departments a household prefers: its purchases there, weighted by recency, and their share of all."""
+    """What departments a household prefers: its purchases there, weighted by recency, and their share of all.
+
+    Where all of a household's purchases are so old that no weight is left of them, each counts the same.
+    """
     of_departments = (
         _with_department(pairs, products)
         .groupBy("cutoff", "household_id", "department")
-        # Exact in any order: weights are multiples of 2**-40, and their sums stay far below 2**13.
-        .agg(F.sum("purchases").cast("int").alias("purchases"), F.sum("decay_90").alias("decay_90"))
+        # Decimals, because there are households that many share, whose weights together no long holds.
+        .agg(F.sum("purchases").alias("purchases"), F.sum(F.col("weight_90").cast("decimal(20,0)")).alias("weight"))
     )
     of_household = Window.partitionBy("cutoff", "household_id")
-    return of_departments.withColumn("share", F.col("decay_90") / F.sum("decay_90").over(of_household))
+    return (
+        of_departments.withColumn("all_purchases", F.sum("purchases").over(of_household))
+        .withColumn("all_weight", F.sum("weight").over(of_household))
+        .select(
+            "cutoff",
+            "household_id",
+            "department",
+            F.col("purchases").cast("int").alias("purchases"),
+            (F.col("weight").cast("double") / _FIXED_POINT).alias("decay_90"),
+            F.when(F.col("all_weight") > 0, F.col("weight").cast("double") / F.col("all_weight").cast("double"))
+            .otherwise(F.col("purchases") / F.col("all_purchases"))
+            .alias("share"),
+        )
+    )
 
 
 def _interactions(pairs: DataFrame, users: DataFrame, items: DataFrame) -> DataFrame:

@@ -14,8 +14,10 @@ ZONE = "America/New_York"
 
 _BOUGHT = """
 CREATE TABLE bought AS
-SELECT household_id, product_id, basket_id, store_id, day, quantity, CAST(round(sales_value * 100) AS BIGINT) AS cents,
-    CAST(round(retail_disc * 100) + round(coupon_disc * 100) + round(coupon_match_disc * 100) AS BIGINT) AS discount,
+SELECT household_id, product_id, basket_id, store_id, day, quantity,
+    CAST(round_even(sales_value * 100, 0) AS BIGINT) AS cents,
+    CAST(round_even(retail_disc * 100, 0) + round_even(coupon_disc * 100, 0) + round_even(coupon_match_disc * 100, 0)
+        AS BIGINT) AS discount,
     CAST(retail_disc > 0 AS INT) AS promoted
 FROM events
 """
@@ -109,17 +111,19 @@ _PREFERENCES = """
 CREATE TABLE preferences AS
 WITH summed AS (
     SELECT cutoff, household_id, coalesce(department, 'UNKNOWN') AS department, count(*) AS purchases,
-        sum(0.5::DOUBLE ** (age / 90)) AS decay_90
+        sum(round_even(0.5::DOUBLE ** (age / 90) * 2 ** 40, 0)) / 2 ** 40 AS decay_90
     FROM seen LEFT JOIN products USING (product_id) GROUP BY ALL
 )
-SELECT *, decay_90 / sum(decay_90) OVER (PARTITION BY cutoff, household_id) AS share FROM summed
+SELECT *, CASE WHEN sum(decay_90) OVER household > 0 THEN decay_90 / sum(decay_90) OVER household
+    ELSE purchases / sum(purchases) OVER household END AS share
+FROM summed WINDOW household AS (PARTITION BY cutoff, household_id)
 """
 
 _DEMAND = """
 CREATE TABLE demand AS
 SELECT CAST(date_trunc('month', day) AS DATE) AS month, day, store_id, coalesce(department, 'UNKNOWN') AS department,
     sum(quantity) AS units, sum(cents) / 100.0 AS revenue, sum(discount) / 100.0 AS discount,
-    count(DISTINCT basket_id) AS baskets
+    count(DISTINCT (household_id, basket_id)) AS baskets
 FROM bought LEFT JOIN products USING (product_id) GROUP BY ALL
 """
 
