@@ -1,7 +1,7 @@
 """What a task has read and written, as its job reports it, for OpenLineage and for the audit trail.
 
-A job's result holds `datasets`: `inputs` and `outputs`, lists of `{kind, name, snapshot_id, version, rows}` (kind
-`table`, `topic`, `model` or `service`; what does not apply is left out). Operators keep what their pods report in
+A job's result holds `datasets`: `inputs` and `outputs`, lists of `{kind, name, snapshot_id, version, rows, given_up}`
+(kind `table`, `topic`, `model` or `service`; what does not apply is left out). Operators keep what their pods report in
 `reported`; those that have none say themselves what they have read and written.
 """
 

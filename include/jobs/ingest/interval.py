@@ -127,7 +127,7 @@ def ingest(
         "rows_per_s": round(record.counts.read / seconds),
         "peak_memory_mb": helpers.peak_memory_mb,
     }
-    return result | lineage.datasets([read], staged.datasets(request.tables, record.counts))
+    return result | lineage.datasets([read], staged.datasets(request.tables, record))
 
 
 def _found_less(closed: IntervalRecord, counts: Counts) -> FoundLessError:

@@ -22,7 +22,7 @@ from include.jobs.lake.commits import (
     scan_interval,
 )
 from include.jobs.lake.errors import JobError
-from include.jobs.lake.ledger import Counts, Interval, IntervalRecord, iso
+from include.jobs.lake.ledger import Interval, IntervalRecord, iso
 from include.jobs.lake.pages import closed_intervals, staged_intervals, taken_intervals
 from include.jobs.lake.tables import EventTables
 
@@ -50,11 +50,11 @@ class Snapshots:
     events: int
     quarantine: int | None
 
-    def datasets(self, tables: EventTables, counts: Counts) -> list[lineage.Dataset]:
+    def datasets(self, tables: EventTables, record: IntervalRecord) -> list[lineage.Dataset]:
         """Both tables as outputs."""
         return [
-            lineage.table(tables.events.identifier, self.events, counts.accepted),
-            lineage.table(tables.quarantine.identifier, self.quarantine, counts.set_aside),
+            lineage.table(tables.events.identifier, self.events, record.counts.accepted, record.given_up),
+            lineage.table(tables.quarantine.identifier, self.quarantine, record.counts.set_aside),
         ]
 
 

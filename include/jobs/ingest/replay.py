@@ -166,7 +166,7 @@ def replay(
         )
         staged = stage(catalog, tables, changed, accepted.files, left.files, looked.check if looked else None)
         result["snapshot_id"] = staged.events
-        written = staged.datasets(tables, counts)
+        written = staged.datasets(tables, changed)
     else:
         left.discard()
         written = []

@@ -98,7 +98,7 @@ def validate(
     if staged is not None and not failed:
         published = publish(catalog, tables, staged)
         result["snapshot_id"] = published.events
-        outputs = published.datasets(tables, record.counts)
+        outputs = published.datasets(tables, record)
     result |= lineage.datasets([lineage.as_of_now(events, record.counts.accepted, branch)], outputs)
     return result | {"seconds": round(time.monotonic() - begun, 3)}
 

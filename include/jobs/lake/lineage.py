@@ -9,9 +9,18 @@ if TYPE_CHECKING:
 Dataset = dict[str, Any]
 
 
-def table(name: str, snapshot_id: int | str | None = None, rows: int | None = None) -> Dataset:
-    """A table of the lake, as of a snapshot; `rows` as many as were read or written."""
-    return _dataset("table", name, rows, snapshot_id=None if snapshot_id is None else str(snapshot_id))
+#: What is added up where several datasets are one.
+_NUMBERS = ("rows", "given_up")
+
+
+def table(name: str, snapshot_id: int | str | None = None, rows: int | None = None, given_up: int = 0) -> Dataset:
+    """A table of the lake, as of a snapshot.
+
+    `rows` as many as were read or written; `given_up` of those that it once held, because they were no longer there and
+    somebody chose to go on without them.
+    """
+    snapshot = None if snapshot_id is None else str(snapshot_id)
+    return _dataset("table", name, rows, snapshot_id=snapshot, given_up=given_up or None)
 
 
 def as_of_now(table_of_the_lake: "Table", rows: int | None = None, branch: str = "main") -> Dataset:
@@ -36,17 +45,18 @@ def datasets(inputs: Iterable[Dataset] = (), outputs: Iterable[Dataset] = ()) ->
 
 
 def joined(results: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """The datasets of several results as one: rows are added up, the latest snapshot that one of them names counts."""
+    """The datasets of several results as one: numbers are added up, the latest snapshot that one names counts."""
     merged: dict[str, dict[tuple[str, str], Dataset]] = {"inputs": {}, "outputs": {}}
     for result in results:
         for which, seen in merged.items():
             for item in result["datasets"][which]:
                 key = item["kind"], item["name"]
-                rows = [each["rows"] for each in (seen.get(key, {}), item) if "rows" in each]
-                seen[key] = seen.get(key, {}) | item | ({"rows": sum(rows)} if rows else {})
+                both = seen.get(key, {}), item
+                named = {name: [each[name] for each in both if name in each] for name in _NUMBERS}
+                seen[key] = both[0] | item | {name: sum(numbers) for name, numbers in named.items() if numbers}
     return datasets(merged["inputs"].values(), merged["outputs"].values())
 
 
-def _dataset(kind: str, name: str, rows: int | None, **more: str | None) -> Dataset:
+def _dataset(kind: str, name: str, rows: int | None, **more: str | int | None) -> Dataset:
     facts = {"kind": kind, "name": name, "rows": rows, **more}
     return {key: value for key, value in facts.items() if value is not None}

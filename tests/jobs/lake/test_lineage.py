@@ -16,7 +16,7 @@ def test_what_does_not_apply_is_left_out_and_ids_keep_all_their_digits() -> None
 
 def test_several_results_are_one_with_the_sum_of_rows_and_the_latest_snapshot() -> None:
     days = [
-        datasets([topic("t", 3)], [table("e", 1, 2), table("q", 5, 1)]),
+        datasets([topic("t", 3)], [table("e", 1, 2, 5), table("q", 5, 1)]),
         datasets([topic("t", 4)], [table("e", 2, 4), table("q", None, 0)]),
     ]
-    assert joined(days) == datasets([topic("t", 7)], [table("e", 2, 6), table("q", 5, 1)])
+    assert joined(days) == datasets([topic("t", 7)], [table("e", 2, 6, 5), table("q", 5, 1)])
