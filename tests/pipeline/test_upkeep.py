@@ -33,7 +33,8 @@ MASK = 1_000_003
 #: What holds households' own data, or had them before, and is searched by the erasure itself.
 DATA = ("kafka", "s3", "postgres")
 
-# What the lake holds, as a pod sees it: rows by table, those of a household at `main` and in the published view.
+# What the lake holds, as a pod sees it: rows by table, those of a household at `main` and in the published view. The
+# largest number of a household is the number of all, too, which is an argument of pods.
 LOOK = """
 import json, sys
 from pyiceberg.expressions import EqualTo
@@ -44,7 +45,7 @@ catalog, tables = open_catalog(), {}
 number = int(sys.argv[1]) // int(sys.argv[2])
 if not number:
     known = catalog.load_table("features.users").scan(selected_fields=("household_id",)).to_arrow()
-    number = max(known["household_id"].to_pylist())
+    number = sorted(set(known["household_id"].to_pylist()))[-2]
 view, household = published_view(catalog), EqualTo("household_id", number)
 for namespace in catalog.list_namespaces():
     for identifier in catalog.list_tables(namespace):
@@ -87,7 +88,7 @@ class Operations:
         return {task.task_id: self.airflow.result(run, task.task_id) for task in tasks}
 
     def look(self, household: int = 0) -> dict[str, Any]:
-        """What the lake holds, and of a household; 0: of the one with the largest id, which it names."""
+        """What the lake holds, and of a household; 0: of the one with the second largest id, which it names."""
         self.cluster.start_command("look", "ingest", ["python", "-c", LOOK, str(household * MASK), str(MASK)])
         found = self.cluster.result("look")
         self.cluster.delete("look")
@@ -256,13 +257,14 @@ def in_airflow(platform: Platform, household: int) -> list[tuple[str, str]]:
     return found
 
 
-def in_files(platform: Platform, household: int) -> list[str]:
-    """Files of the platform that name the household: logs, objects of the cluster, addresses, … but data."""
+def in_files(platform: Platform, household: int) -> list[tuple[str, bytes]]:
+    """Files of the platform that name the household, and where: logs, objects of the cluster, addresses, … but data."""
     named = re.compile(rb"household[^\n]{0,60}?(?<![0-9])%d(?![0-9])" % household)
     files = (path for path in platform.home.rglob("*") if path.is_file())
     data = tuple(platform.home / "data" / name for name in DATA)
-    return [
-        str(path)
-        for path in files
-        if not any(path.is_relative_to(folder) for folder in data) and named.search(path.read_bytes())
-    ]
+    found = []
+    for path in files:
+        if not any(path.is_relative_to(folder) for folder in data):
+            content = path.read_bytes()
+            found += [(str(path), content[max(0, at.start() - 200) : at.end() + 100]) for at in named.finditer(content)]
+    return found
