@@ -124,7 +124,7 @@ DESCRIPTIONS = {
     "overhead": "a pod that does nothing, as a task on stock Airflow and on Podium's",
     "dev_cluster": "many pods at once, many watch events, a week of use",
     "ingest": "intervals of millions of events, ingested and merely read",
-    "ledger": "the next interval after two years of hours, and after nine hours",
+    "ledger": "the next interval after two years of hours, and after nine hours; a look at 300 partitions",
     "backfill": "a year of days through Airflow, and by one process",
     "features": "the features of the year, by Spark, DuckDB and Polars",
 }

@@ -23,7 +23,7 @@ from pyiceberg.table import Table
 from pyiceberg.table.refs import MAIN_BRANCH
 
 from include.jobs.ingest.contract import Contract, Duplicates, Reason
-from include.jobs.ingest.keys import Numbers, among, numbers_of
+from include.jobs.ingest.keys import Keys, among, numbers_of
 from include.jobs.ingest.near import Near, Span, rows_of
 from include.jobs.ingest.share import Share, Written, batch_of, origin, per_day
 from include.jobs.ingest.topic import Topic
@@ -52,7 +52,7 @@ class Looked:
     """What an interval's keys were held against: a stage of it is sound as long as nothing came to that."""
 
     near: Near
-    own: Numbers
+    own: Keys
     span: Span
 
     def check(self, events: Table) -> None:
@@ -76,8 +76,8 @@ def settle(
     decision = share.contract.duplicates
     if decision is None:
         return written, None
-    own = np.sort(written.keys)
-    looked = Looked(Near.of(events, share.interval, decision), own, Span.of(events, written.accepted, decision.key[0]))
+    span = Span.of(events, written.accepted, decision.key[0])
+    looked = Looked(Near.of(events, share.interval, decision), written.keys, span)
     try:
         lost = _lost(events, share.contract, decision, looked, written)
         if lost is None:
@@ -103,11 +103,14 @@ def part(
     decision = contract.duplicates
     if decision is None:
         return rows, raw.slice(0, 0), None
-    own, columns = np.sort(numbers_of(rows, decision.key)), _columns(contract)
+    own, columns = Keys(), _columns(contract)
+    own.add(numbers_of(rows, decision.key))
     looked = Looked(Near.of(events, interval, decision), own, Span.of(events, [], decision.key[0]))
-    taken = looked.near.rows(events, own, looked.span, columns)
-    for file in files_of(events, interval.start, MAIN_BRANCH):
-        taken += rows_of(events, file, decision.key, own, columns)
+    taken: list[pa.Table] = []
+    for numbers in own.parts():
+        taken += looked.near.rows(events, numbers, looked.span, columns)
+        for file in files_of(events, interval.start, MAIN_BRANCH):
+            taken += rows_of(events, file, decision.key, numbers, columns)
     worked = [_worked(each, contract, decision, taken=True) for each in taken]
     lost = _later(pa.concat_tables([*worked, _worked(rows, contract, decision, taken=False)]), decision)
     if lost is None:
@@ -132,18 +135,20 @@ def _columns(contract: Contract) -> list[str]:
 
 
 def _lost(events: Table, contract: Contract, decision: Duplicates, looked: Looked, written: Written) -> pa.Table | None:
-    columns, own = _columns(contract), looked.own
-    near = [
-        _worked(rows, contract, decision, taken=True) for rows in looked.near.rows(events, own, looked.span, columns)
-    ]
-    again = own[1:][own[1:] == own[:-1]]
-    suspected = np.union1d(again, np.concatenate([numbers_of(rows, decision.key) for rows in near])) if near else again
+    columns = _columns(contract)
+    near: list[pa.Table] = []
+    twice: list[np.ndarray] = []
+    for numbers in looked.own.parts():
+        rows = looked.near.rows(events, numbers, looked.span, columns)
+        near += [_worked(each, contract, decision, taken=True) for each in rows]
+        twice.append(numbers[1:][numbers[1:] == numbers[:-1]])
+    suspected = np.unique(np.concatenate([*twice, *(numbers_of(rows, decision.key) for rows in near)]))
     if not len(suspected):
         return None
     mine = [
         _worked(rows, contract, decision, taken=False, file=number)
         for number, file in enumerate(written.accepted)
-        for rows in rows_of(events, file, decision.key, np.unique(suspected), columns)
+        for rows in rows_of(events, file, decision.key, suspected, columns)
     ]
     return _later(pa.concat_tables([*near, *mine]), decision)
 

@@ -3,10 +3,11 @@
 import math
 import time
 import uuid
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
 
-from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from include.jobs.lake.errors import JobError
 
@@ -26,7 +27,24 @@ class TopicStalledError(JobError):
     """Records that the topic says it holds do not arrive."""
 
 
-def consumer(common: Mapping[str, Any], isolation: str) -> Consumer:
+@dataclass(frozen=True, slots=True)
+class Ahead:
+    """How far a consumer reads ahead.
+
+    `partition_bytes` is what it fetches of a partition at a time, `queue_kb` what it holds in all, in KiB.
+    """
+
+    partition_bytes: int
+    queue_kb: int
+
+
+#: Whole ranges. What is fetched past the end of one is for nothing.
+RANGES: Final = Ahead(1_048_576, 4_096)
+#: A few hundred records of each of many partitions: more of one would come for nothing.
+LOOKS: Final = Ahead(131_072, 16_384)
+
+
+def consumer(common: Mapping[str, Any], isolation: str, ahead: Ahead = RANGES) -> Consumer:
     """A consumer of explicit ranges; `isolation` is `read_committed` or `read_uncommitted`."""
     return Consumer(
         {
@@ -39,9 +57,8 @@ def consumer(common: Mapping[str, Any], isolation: str) -> Consumer:
             "isolation.level": isolation,
             # An offset that vanished must be an error, never a silent jump.
             "auto.offset.reset": "error",
-            # What is fetched past the end of a range is for nothing.
-            "queued.max.messages.kbytes": 4_096,
-            "fetch.message.max.bytes": 1_048_576,
+            "queued.max.messages.kbytes": ahead.queue_kb,
+            "fetch.message.max.bytes": ahead.partition_bytes,
             # A full queue is drained in milliseconds; librdkafka would look again only after a second.
             "fetch.queue.backoff.ms": 2,
             # How long the broker may hold back the answer that a partition has ended.
@@ -71,15 +88,12 @@ def fetch(
 
     Raises:
         TopicStalledError: nothing arrives for a minute.
-        KafkaUnavailableError: the broker reports an error.
+        KafkaUnavailableError: no broker answers, or it reports an error.
     """
     assigned = set(left)
     if not assigned:
         return
-    known = epochs or {}
-    source.assign(
-        [TopicPartition(name, number, starts[number], leader_epoch=known.get(number, -1)) for number in assigned]
-    )
+    _assign(source, name, starts, left, epochs or {})
     last_progress = time.monotonic()
     while left:
         messages = source.consume(BATCH, _POLL_TIMEOUT_S)
@@ -102,6 +116,22 @@ def fetch(
             source.incremental_unassign([TopicPartition(name, number) for number in done])
             assigned -= done
     source.unassign()
+
+
+def _assign(
+    source: Consumer, name: str, starts: Mapping[int, int], numbers: Iterable[int], epochs: Mapping[int, int]
+) -> None:
+    begin = [TopicPartition(name, number, starts[number], leader_epoch=epochs.get(number, -1)) for number in numbers]
+    try:
+        # If it has no leaders yet, the client looks for them a second after it was given the partitions.
+        source.list_topics(name, STALL_S)
+        source.assign(begin)
+        # If it has them, it asks the broker for an epoch only when it is sent somewhere.
+        for partition in begin:
+            if partition.partition in epochs:
+                source.seek(partition)
+    except KafkaException as error:
+        raise KafkaUnavailableError(f"topic {name}: {error.args[0].str()}") from error
 
 
 def _apart(name: str, messages: list[Any], cut: dict[int, str] | None) -> tuple[list[Any], list[tuple[int, float]]]:

@@ -5,6 +5,8 @@ import logging
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from pyiceberg.catalog.sql import SqlCatalog
@@ -73,8 +75,14 @@ def ingest(
         PlanOutdatedError: other runs kept taking neighbours meanwhile.
         JobError: see `plan`, `Topic`, `Helpers.write`, `replace_interval`.
     """
+    with TemporaryDirectory(prefix="podium-interval-") as folder:
+        return _ingest(catalog, topic, contract, request, helpers or Helpers(), Path(folder))
+
+
+def _ingest(
+    catalog: SqlCatalog, topic: Topic, contract: Contract, request: Request, helpers: Helpers, folder: Path
+) -> dict[str, Any]:
     begun = time.monotonic()
-    helpers = helpers or Helpers()
     events, quarantine = ensure_table(catalog, request.tables.events), ensure_table(catalog, request.tables.quarantine)
     for attempt in range(1, _MAX_PLANS + 1):
         ledger = taken_intervals(events)
@@ -86,7 +94,7 @@ def ingest(
         planned = plan(request.interval, ledger, sources, topic, now, request.lateness, take_what_is_there=take)
         ranges = planned.ranges
         erased = listed_pseudonyms(catalog)
-        share = Share(request.interval, request.run_id, request.tables, contract, planned.there, mended, erased)
+        share = Share(request.interval, request.run_id, request.tables, contract, planned.there, mended, erased, folder)
         log.info("interval %s: up to %d records in %s", request.interval, len(share), _ranges(ranges))
         written = helpers.write(events, quarantine, topic, share)
         given_up = max(closed.counts.kept - written.counts.kept, 0) if closed else 0

@@ -4,7 +4,10 @@ Equal keys have equal numbers. Unequal ones nearly never have: about one pair am
 goes by them compares the keys themselves before anything follows from it.
 """
 
-from collections.abc import Sequence
+import uuid
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Final, Self
 
 import numpy as np
 import pyarrow as pa
@@ -18,7 +21,65 @@ _WORD = 8
 #: For each number of bytes of a word, the bits of these.
 _BITS = np.array([(1 << 8 * size) - 1 for size in range(_WORD + 1)], np.uint64)
 
+#: So many numbers are held in memory, and so many given out at a time: 8 and 32 MB.
+_HELD: Final = 1_000_000
+_PART: Final = 4_000_000
+
 Numbers = np.ndarray
+
+
+class Keys:
+    """The numbers of the records of an interval. What is too much for memory waits in files of `folder`, if one is given.
+
+    Another process that sees the folder can go on with it. Whoever made the folder takes it away.
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self._folder = folder
+        self._held: list[Numbers] = []
+        self._runs: list[Path] = []
+        self._count = self._held_count = 0
+
+    @classmethod
+    def together(cls, several: Sequence[Self]) -> Self:
+        """Those of several in one."""
+        whole = cls(several[0]._folder)
+        for each in several:
+            whole._runs += each._runs
+            whole._count += each._count - each._held_count
+            for numbers in each._held:
+                whole.add(numbers)
+        return whole
+
+    def __len__(self) -> int:
+        return self._count
+
+    def add(self, numbers: Numbers) -> None:
+        """Take some more, in any order."""
+        self._held.append(numbers)
+        self._count += len(numbers)
+        self._held_count += len(numbers)
+        if self._folder is not None and self._held_count >= _HELD:
+            path = self._folder / f"{uuid.uuid4()}.keys"
+            run = np.concatenate(self._held)
+            run.sort()
+            run.tofile(path)
+            self._runs.append(path)
+            self._held, self._held_count = [], 0
+
+    def parts(self) -> Iterator[Numbers]:
+        """All of them, as often as they were given: ascending, and equal ones in one part."""
+        count = max(1, -(-self._count // _PART))
+        bounds = [(1 << 64) * place // count for place in range(count + 1)]
+        for begin, end in zip(bounds, bounds[1:], strict=False):
+            first, last = np.uint64(begin), np.uint64(end - 1)
+            found = [numbers[(numbers >= first) & (numbers <= last)] for numbers in self._held]
+            for path in self._runs:
+                run = np.memmap(path, np.uint64, "r")
+                found.append(np.array(run[np.searchsorted(run, first) : np.searchsorted(run, last, "right")]))
+            part: Numbers = np.concatenate([np.zeros(0, np.uint64), *found])
+            part.sort()
+            yield part
 
 
 def numbers_of(rows: pa.RecordBatch | pa.Table, names: Sequence[str]) -> Numbers:

@@ -18,7 +18,7 @@ from pyiceberg.table import Table
 from pyiceberg.table.refs import MAIN_BRANCH
 
 from include.jobs.ingest.contract import Duplicates
-from include.jobs.ingest.keys import Numbers, among, numbers_of
+from include.jobs.ingest.keys import Keys, Numbers, among, numbers_of
 from include.jobs.lake.commits import STAGING
 from include.jobs.lake.errors import JobError
 from include.jobs.lake.ledger import Interval
@@ -76,7 +76,7 @@ class Near:
             found = pool.map(lambda file: list(rows_of(events, file, self.decision.key, own, columns)), files)
             return [rows for each in found for rows in each]
 
-    def check(self, events: Table, own: Numbers, span: "Span") -> None:
+    def check(self, events: Table, own: Keys, span: "Span") -> None:
         """Hold what was staged or published since against one's own keys.
 
         Raises:
@@ -86,7 +86,8 @@ class Near:
             return
         known, now = {file.file_path for file in self.files}, Near.of(events, self.interval, self.decision)
         new = tuple(file for file in now.files if file.file_path not in known)
-        if Near(self.interval, self.decision, new, now.snapshots).rows(events, own, span, self.decision.key):
+        came = Near(self.interval, self.decision, new, now.snapshots)
+        if new and any(came.rows(events, part, span, self.decision.key) for part in own.parts()):
             raise TakenMeanwhileError(
                 f"interval {self.interval}: other intervals with some of its events were staged while it was read. Run "
                 "it again, when fewer intervals run at once"

@@ -7,9 +7,9 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Self
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyiceberg.manifest import DataFile
@@ -20,7 +20,7 @@ from include.jobs.ingest.check import Checked
 from include.jobs.ingest.contract import Contract
 from include.jobs.ingest.erased import leave_out
 from include.jobs.ingest.framed import Check, checker
-from include.jobs.ingest.keys import Numbers, numbers_of
+from include.jobs.ingest.keys import Keys, numbers_of
 from include.jobs.ingest.mended import Mended
 from include.jobs.ingest.times import event_times, refuse_times
 from include.jobs.ingest.topic import Records, Topic
@@ -38,7 +38,8 @@ _PROGRESS_S = 5.0
 class Share:
     """What to read, and where its rows belong.
 
-    Rows that `mended` has stay as they are; households whose pseudonyms are in `erased` are left out.
+    Rows that `mended` has stay as they are; households whose pseudonyms are in `erased` are left out. `folder` is for
+    what is worked with meanwhile, see `Keys`.
     """
 
     interval: Interval
@@ -48,6 +49,7 @@ class Share:
     ranges: Mapping[int, OffsetRange]
     mended: Mended
     erased: frozenset[str]
+    folder: Path
 
     def __len__(self) -> int:
         return sum(len(span) for span in self.ranges.values())
@@ -74,7 +76,7 @@ class Written:
     accepted: list[DataFile]
     quarantined: list[DataFile]
     last: Mapping[int, Mark]
-    keys: Numbers
+    keys: Keys
 
     @classmethod
     def together(cls, parts: Sequence[Self]) -> Self:
@@ -89,7 +91,7 @@ class Written:
             [file for part in parts for file in part.quarantined],
             # Each part has read a stretch of every partition, and the marks begin with the offset.
             {number: max(part.last[number] for part in parts if number in part.last) for number in numbers},
-            np.concatenate([part.keys for part in parts]),
+            Keys.together([part.keys for part in parts]),
         )
 
     def discard(self, events: Table, quarantine: Table) -> None:
@@ -112,7 +114,7 @@ def write(events: Table, quarantine: Table, topic: Topic, share: Share) -> Writt
     days: Counter[str] = Counter()
     last: dict[int, Mark] = {}
     key = share.contract.duplicates.key if share.contract.duplicates else ()
-    keys = [np.zeros(0, np.uint64)]
+    keys = Keys(share.folder)
     read = left_out = 0
     reported = time.monotonic()
     accepted_schema, quarantined_schema = share.tables.events.arrow_schema, share.tables.quarantine.arrow_schema
@@ -126,7 +128,7 @@ def write(events: Table, quarantine: Table, topic: Topic, share: Share) -> Writt
             for good in (_accepted(records, checked, start, accepted_schema), *back):
                 days.update(per_day(good))
                 if key:
-                    keys.append(numbers_of(good, key))
+                    keys.add(numbers_of(good, key))
                 accepted.write(good)
             quarantined.write(_quarantined(records, checked, share, quarantined_schema))
             reasons.update(broken.reason.value for broken in checked.broken)
@@ -136,7 +138,7 @@ def write(events: Table, quarantine: Table, topic: Topic, share: Share) -> Writt
                 reported = time.monotonic()
                 log.info("read %d of up to %d records", read, expected)
     counts = Counts(read, accepted.rows, quarantined.rows, left_out)
-    return Written(counts, reasons, days, accepted.files, quarantined.files, last, np.concatenate(keys))
+    return Written(counts, reasons, days, accepted.files, quarantined.files, last, keys)
 
 
 def _stretch(span: OffsetRange, part: int, parts: int) -> OffsetRange:

@@ -22,7 +22,7 @@ from confluent_kafka import (
 )
 
 from include.jobs.ingest.boundary import Boundary, Search, are_times, milliseconds, votes_to_confirm
-from include.jobs.ingest.fetch import KafkaUnavailableError, consumer, fetch
+from include.jobs.ingest.fetch import LOOKS, KafkaUnavailableError, consumer, fetch
 from include.jobs.ingest.plan import PartitionView, TopicView
 from include.jobs.ingest.times import readable
 from include.jobs.lake.errors import JobError
@@ -95,7 +95,6 @@ class Topic:
             **(security or {}),
         }
         self._admin = _admin.AdminClient(self._common)
-        self._committed = consumer(self._common, "read_committed")
 
     def __enter__(self) -> Self:
         return self
@@ -103,9 +102,9 @@ class Topic:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._committed.close()
-        if "_uncommitted" in self.__dict__:
-            self._uncommitted.close()
+        for name in ("_ranges", "_committed", "_uncommitted"):
+            if name in self.__dict__:
+                self.__dict__[name].close()
 
     def view(self) -> TopicView:
         """What Kafka says of the topic.
@@ -217,7 +216,7 @@ class Topic:
             JobError: see `fetch`.
         """
         ends = {number: span.end for number, span in ranges.items() if len(span)}
-        for messages in fetch(self._committed, self.name, {number: ranges[number].start for number in ends}, ends):
+        for messages in fetch(self._ranges, self.name, {number: ranges[number].start for number in ends}, ends):
             if len(records := _records(messages, ends)):
                 yield records
 
@@ -238,8 +237,16 @@ class Topic:
                     ends.pop(number, None)
 
     @cached_property
+    def _ranges(self) -> Consumer:
+        return consumer(self._common, "read_committed")
+
+    @cached_property
+    def _committed(self) -> Consumer:
+        return consumer(self._common, "read_committed", LOOKS)
+
+    @cached_property
     def _uncommitted(self) -> Consumer:
-        return consumer(self._common, "read_uncommitted")
+        return consumer(self._common, "read_uncommitted", LOOKS)
 
     def _describe(self) -> tuple[str, list[int]]:
         try:

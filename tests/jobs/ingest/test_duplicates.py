@@ -2,6 +2,7 @@
 
 import dataclasses
 import datetime as dt
+import pickle
 import random
 from collections import Counter
 from collections.abc import Callable
@@ -18,7 +19,7 @@ from include.jobs.ingest.contract import CONTRACTS_DIR, Contract, ContractError,
 from include.jobs.ingest.duplicates import DuplicatesError
 from include.jobs.ingest.helpers import Helpers
 from include.jobs.ingest.interval import Request, ingest
-from include.jobs.ingest.keys import numbers_of
+from include.jobs.ingest.keys import Keys, numbers_of
 from include.jobs.ingest.publish import publish, staged_record
 from include.jobs.ingest.replay import replay
 from include.jobs.ingest.topic import Topic
@@ -244,3 +245,20 @@ def test_numbers_stand_for_keys() -> None:
     assert (numbers_of(rows.take(pa.array(order)), names) == whole[order]).all()
     by_text: Counter[int] = Counter(numbers_of(rows, ["text"]).tolist())
     assert len(by_text) == len(set(texts))
+
+
+def test_the_numbers_of_millions_wait_in_files_and_come_back_in_order(tmp_path: Path) -> None:
+    """As often as each was given, equal ones in one part; also by way of other processes."""
+    generator = np.random.default_rng(1)
+    given = [generator.integers(0, 2**64, size, np.uint64) for size in (1_500_000, 10, 2_600_000, 900_000, 0)]
+    given.append(given[0][:300_000])
+    one, other = Keys(tmp_path), Keys(tmp_path)
+    for place, numbers in enumerate(given):
+        (one, other)[place % 2].add(numbers)
+    whole = Keys.together([one, pickle.loads(pickle.dumps(other))])
+    parts = list(whole.parts())
+    assert len(parts) > 1
+    assert len(list(tmp_path.iterdir())) > 1
+    assert all(before[-1] < after[0] for before, after in zip(parts, parts[1:], strict=False))
+    assert np.array_equal(np.concatenate(parts), np.sort(np.concatenate(given)))
+    assert len(whole) == sum(map(len, given))

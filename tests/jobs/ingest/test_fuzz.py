@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import orjson
 import pytest
 from confluent_kafka import Producer
 from pyiceberg.catalog.sql import SqlCatalog
@@ -40,9 +41,15 @@ def test_all_are_accounted_for_and_what_breaks_the_contract_is_kept_as_it_came(
 
     results = [run(catalog, broker, topic, number) for number in range(INTERVALS)]
 
-    good = set(check_one_by_one(CONTRACT, *columns(messages)).good.to_pylist())
-    totals = [sum(result[name] for result in results) for name in ("read", "accepted", "quarantined", "erased")]
-    assert totals == [RECORDS, len(good), RECORDS - len(good), 0]
+    sound = check_one_by_one(CONTRACT, *columns(messages)).good.to_pylist()
+    # Many of them are one event, of which the first is taken.
+    firsts: dict[str, int] = {}
+    for number in sound:
+        firsts.setdefault(orjson.loads(messages[number][1] or b"")["event_id"], number)
+    good = set(firsts.values())
+    names = ("read", "accepted", "quarantined", "duplicates", "erased")
+    totals = [sum(result[name] for result in results) for name in names]
+    assert totals == [RECORDS, len(good), RECORDS - len(sound), len(sound) - len(good), 0]
     assert {_number(row["kafka_partition"], row["kafka_offset"]) for row in rows(catalog)} == good
     kept = {
         _number(row["kafka_partition"], row["kafka_offset"]): (row["key"], row["value"])
