@@ -6,6 +6,7 @@ goes by them compares the keys themselves before anything follows from it.
 
 import uuid
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Final, Self
 
@@ -29,7 +30,7 @@ Numbers = np.ndarray
 
 
 class Keys:
-    """The numbers of the records of an interval. What is too much for memory waits in files of `folder`, if one is given.
+    """The numbers of the records of an interval. What is too much for memory waits in files of `folder`, if given.
 
     Another process that sees the folder can go on with it. Whoever made the folder takes it away.
     """
@@ -71,7 +72,7 @@ class Keys:
         """All of them, as often as they were given: ascending, and equal ones in one part."""
         count = max(1, -(-self._count // _PART))
         bounds = [(1 << 64) * place // count for place in range(count + 1)]
-        for begin, end in zip(bounds, bounds[1:], strict=False):
+        for begin, end in pairwise(bounds):
             first, last = np.uint64(begin), np.uint64(end - 1)
             found = [numbers[(numbers >= first) & (numbers <= last)] for numbers in self._held]
             for path in self._runs:

@@ -6,6 +6,7 @@ import pickle
 import random
 from collections import Counter
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -259,6 +260,6 @@ def test_the_numbers_of_millions_wait_in_files_and_come_back_in_order(tmp_path: 
     parts = list(whole.parts())
     assert len(parts) > 1
     assert len(list(tmp_path.iterdir())) > 1
-    assert all(before[-1] < after[0] for before, after in zip(parts, parts[1:], strict=False))
+    assert all(before[-1] < after[0] for before, after in pairwise(parts))
     assert np.array_equal(np.concatenate(parts), np.sort(np.concatenate(given)))
     assert len(whole) == sum(map(len, given))
