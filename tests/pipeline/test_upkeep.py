@@ -245,7 +245,7 @@ def in_airflow(platform: Platform, household: int) -> list[tuple[str, str]]:
     """Rows of any of Airflow's tables that name the household, with the table."""
     secrets = json.loads((platform.home / "credentials.json").read_text())
     assert platform.settings.ports is not None
-    named, found = f"(^|[^0-9]){household}([^0-9]|$)", []
+    named, found = _named(household), []
     with psycopg.connect(
         host="127.0.0.1",
         port=platform.settings.ports.postgres,
@@ -255,16 +255,20 @@ def in_airflow(platform: Platform, household: int) -> list[tuple[str, str]]:
     ) as database:
         tables = database.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'").fetchall()
         for (table,) in tables:
-            # The digits alone may be a process's, or a duration's.
             rows = SQL("SELECT line FROM (SELECT each::text AS line FROM {} AS each) AS lines WHERE line ~ %s")
-            lines = database.execute(rows.format(Identifier(table)), (named,)).fetchall()
-            found += [(table, line) for (line,) in lines if "household" in line]
+            lines = database.execute(rows.format(Identifier(table)), (str(household),)).fetchall()
+            found += [(table, line) for (line,) in lines if named.search(line.encode())]
     return found
+
+
+def _named(household: int) -> re.Pattern[bytes]:
+    """The id of a household, after that word. The digits alone may be a process's, or the decimals of a duration."""
+    return re.compile(rb"household[^\n]{0,60}?(?<![0-9.])%d(?![0-9])" % household)
 
 
 def in_files(platform: Platform, household: int) -> list[tuple[str, bytes]]:
     """Files of the platform that name the household, and where: logs, objects of the cluster, addresses, … but data."""
-    named = re.compile(rb"household[^\n]{0,60}?(?<![0-9])%d(?![0-9])" % household)
+    named = _named(household)
     files = (path for path in platform.home.rglob("*") if path.is_file())
     data = tuple(platform.home / "data" / name for name in DATA)
     found = []
