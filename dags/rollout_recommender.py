@@ -14,8 +14,12 @@ from podium.timetables import after
 DOC = """
 ### What
 Judges the candidate against named baselines on a later month; then gives it a rising share of the real requests,
-as `rollout.steps` in `include/config` say, and judges each step on errors, p99 latency and enough requests. It promotes
-the candidate, or takes it back, by itself; the alias `champion` moves with it. Where it stands is kept in the ConfigMap
+as `rollout.steps` in `include/config` say. All the while it is held against the champion at the same time: failed
+requests (5xx), refused ones (4xx), and those slower than `rollout.max_p99_ms`. It is taken back as soon as it is surely
+worse than the champion and than what is admitted in any case (`rollout.max_error_rate`, and one slow request in 100). One
+that is no worse is taken back with a chance of at most `rollout.alpha`, in all steps together. A step is passed with
+`rollout.min_requests` and nothing against it. Without data nothing is judged: the share in force stays while the step's
+`max_seconds` last, then the candidate is taken back. It promotes the candidate, or takes it back, by itself; the alias `champion` moves with it. Where it stands is kept in the ConfigMap
 `<service>-rollout`, so a restart goes on. The event of the new champion says which published features it serves from.
 
 ### When
@@ -32,8 +36,8 @@ Only one candidate waits at a time, so a second run finds it serving already. To
 | --- | --- | --- |
 | `gate` | the candidate was refused, the reasons are listed; or the pod failed | refused: what serves goes on serving, compare the runs in MLflow; failed: read the reason, mend it, clear the task |
 | `serve` | the champion does not become ready | `kubectl describe` its pod; is the model's artifact still there, does the node pool have room; clear the task |
-| `rollout` | the rollout could not be carried out, which is not the same as one that rolled back | metrics or MLflow out of reach: mend that and clear the task; it goes on where it was |
-| `record` | the rollout took itself back, or MLflow is out of reach | taken back: users are safe; the reason is in the XCom of `rollout`; look at the canary's log; train again |
+| `rollout` | the rollout could not be carried out, which is not the same as one that rolled back | MLflow or Kubernetes out of reach: mend that and clear the task; it goes on where it was. Metrics out of reach fail nothing: the log says "No data", and until when the share is kept |
+| `record` | the rollout took itself back, or MLflow is out of reach | taken back: users are safe; the reason is in the XCom of `rollout`; look at the canary's log; train again. "no data to judge by": mend the metrics first (`endpoints.metrics_url`, `rollout.metrics`) |
 """
 
 recommender = settings().recommender

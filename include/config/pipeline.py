@@ -161,9 +161,16 @@ class Rollout(Section):
     schedule: str | None = Field(default=None, description="cron, beside the asset that starts it; backfills need one")
     inference_service: str
     steps: tuple[RolloutStep, ...] = Field(min_length=1)
-    max_error_rate: float = Fraction
-    max_p99_ms: float = Field(gt=0)
-    min_requests: int = Field(ge=1, description="requests to the canary that a verdict needs, in each step")
+    alpha: float = Field(
+        default=0.01, gt=0, le=0.1, description="chance that a canary which is no worse is taken back, in all steps"
+    )
+    max_error_rate: float = Field(
+        gt=0, lt=1, description="share of 5xx, and of 4xx, that is admitted whatever the champion's is at the time"
+    )
+    max_p99_ms: float = Field(gt=0, description="99 of 100 requests may take so long, or as many as the champion's")
+    min_requests: int = Field(
+        ge=1, description="requests to the canary that a step needs to be passed; it is taken back without"
+    )
     poll_seconds: float = Field(gt=0)
     metrics: Literal["envoy", "prometheus"]
 

@@ -1,19 +1,23 @@
 """The rules and the memory of a rollout, free of Airflow and of Kubernetes.
 
-A rollout goes through steps of rising traffic. Each step is judged on the requests that the canary answered in it:
-enough of them, few enough failures, fast enough. The first step that fails ends the rollout.
+A rollout goes through steps of rising traffic. In all of them one test (`podium.evidence`) asks whether the canary is
+worse than the champion at the same time; it is taken back as soon as that is sure. A step is passed when it was watched
+for long enough, with enough requests, and nothing speaks against the canary.
 """
 
 import datetime as dt
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
 from typing import Any, Final
 
-from podium.metrics import Sample
+from podium.evidence import Evidence, Trials
+from podium.metrics import Counters, Sample
 
 P99: Final = 0.99
+# Of the state, in the ConfigMap. Raise it when a field changes its meaning; one more field needs nothing.
+STATE_FORMAT: Final = 2
 
 
 class Verdict(StrEnum):
@@ -34,16 +38,45 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True)
 class Limits:
-    """What a canary must keep to, in each step.
+    """What a canary must keep to.
 
-    :param max_error_rate: failed requests per request, 0 to 1.
-    :param max_p99_ms: 99th percentile of the latency.
-    :param min_requests: how many requests a verdict needs.
+    :param max_error_rate: the share of failed requests, and of refused ones, that is admitted whatever the champion
+        does; 0 to 1, exclusive.
+    :param max_p99_ms: 99 of 100 requests may take at most so long, or as many as of the champion's.
+    :param min_requests: how many requests a step needs to be passed. A canary is taken back without.
+    :param alpha: chance that a canary which is no worse is taken back, in the whole rollout.
     """
 
     max_error_rate: float
     max_p99_ms: float
     min_requests: int
+    alpha: float
+
+    def evidence(self, steps: int) -> Evidence:
+        """The test of a rollout of so many steps."""
+        floors = {"failed": self.max_error_rate, "refused": self.max_error_rate, "slow": 1 - P99}
+        return Evidence(floors, steps, self.alpha)
+
+    def trials(self, counted: Sample) -> dict[str, Trials]:
+        """What the test of each outcome is told of a stretch of time."""
+        return {
+            "failed": _trials(counted.requests, counted.failed),
+            "refused": _trials(counted.requests, counted.refused),
+            "slow": _trials(counted.timed, counted.slower_than(self.max_p99_ms)),
+        }
+
+    def told(self, outcome: str) -> str:
+        """An outcome, in the words of a reason."""
+        words = {
+            "failed": "requests failed (5xx)",
+            "refused": "requests were refused (4xx)",
+            "slow": f"requests took longer than {self.max_p99_ms:g} ms",
+        }
+        return words[outcome]
+
+
+def _trials(requests: float, hits: float) -> Trials:
+    return Trials(round(requests), min(round(requests), round(hits)))
 
 
 @dataclass(frozen=True)
@@ -59,42 +92,104 @@ class Step:
     min_seconds: float
     max_seconds: float
 
+    @property
+    def is_last_of_all(self) -> bool:
+        """Whether the champion has no traffic left to be compared with."""
+        return self.traffic_percent >= 100
 
-def judge(step: Step, limits: Limits, counted: Sample, elapsed_s: float) -> tuple[Verdict, str]:
-    """Judge a step by what the canary did in it.
 
-    Failures end a step as soon as they are certain; success needs the whole of `min_seconds`.
+@dataclass
+class Watch:
+    """What was seen of a rollout: the counters at the last look, the present step's tally, and the evidence.
 
-    :param counted: since the step's traffic was in force.
-    :param elapsed_s: seconds since then.
-    :returns: the verdict and, unless it is WAIT, the reason.
+    :param canary: what the canary did in the present step.
+    :param champion: what the champion did meanwhile.
+    :param seen: "canary" and "champion" -> counters at the last look.
     """
-    enough = counted.requests >= limits.min_requests
-    if enough and counted.error_rate > limits.max_error_rate:
-        return Verdict.FAIL, (
-            f"{counted.failed:.0f} of {counted.requests:.0f} requests failed ({counted.error_rate:.2%}), "
-            f"at most {limits.max_error_rate:.2%} may"
+
+    limits: Limits
+    evidence: Evidence
+    canary: Sample = field(default_factory=Sample)
+    champion: Sample = field(default_factory=Sample)
+    seen: dict[str, Counters] = field(default_factory=lambda: {"canary": Counters(), "champion": Counters()})
+
+    def begin(self, canary: Counters, champion: Counters) -> None:
+        """A step's traffic comes into force; what was counted before is not of it."""
+        self.canary, self.champion = Sample(), Sample()
+        self.seen = {
+            "canary": canary.after(self.seen["canary"]),
+            "champion": champion.after(self.seen["champion"]),
+        }
+        self.evidence.begin_step()
+
+    def look(self, step: Step, canary: Counters, champion: Counters) -> None:
+        """Take in what was counted since the last look."""
+        new = {"canary": canary.since(self.seen["canary"]), "champion": champion.since(self.seen["champion"])}
+        self.canary, self.champion = self.canary.plus(new["canary"]), self.champion.plus(new["champion"])
+        self.seen = {"canary": canary.after(self.seen["canary"]), "champion": champion.after(self.seen["champion"])}
+        self.evidence.add(
+            self.limits.trials(new["canary"]), self.limits.trials(new["champion"]), alone=step.is_last_of_all
         )
-    over = elapsed_s >= step.max_seconds
-    if not enough:
+
+    def judge(self, step: Step, elapsed_s: float) -> tuple[Verdict, str]:
+        """Judge the present step by what was seen until now.
+
+        A canary that is worse ends a step at once; success needs the whole of `min_seconds`, and enough requests.
+
+        :param elapsed_s: seconds since the step's traffic was in force.
+        :returns: the verdict and, unless it is WAIT, the reason.
+        """
+        enough = min(self.canary.requests, self.canary.timed) >= self.limits.min_requests
+        over = elapsed_s >= step.max_seconds
+        if enough and elapsed_s >= step.min_seconds:
+            self.evidence.end_step()
+        if worse := self.evidence.worse():
+            return Verdict.FAIL, self._why(worse)
+        if enough and elapsed_s >= step.min_seconds:
+            p99 = self.canary.quantile_ms(P99) or 0.0
+            return Verdict.PASS, (
+                f"{self.canary.requests:.0f} requests, {self.canary.failed:.0f} failed, p99 {p99:.1f} ms "
+                f"in {elapsed_s:.0f} s"
+            )
         if not over:
             return Verdict.WAIT, ""
+        if self.canary.requests >= self.limits.min_requests:
+            return Verdict.FAIL, (
+                f"{self.canary.requests:.0f} requests were counted, but the latency of {self.canary.timed:.0f}: "
+                "check the proxy's histograms"
+            )
         return Verdict.FAIL, (
-            f"{counted.requests:.0f} requests in {elapsed_s:.0f} s are too few to judge by, "
-            f"{limits.min_requests} are needed"
+            f"{self.canary.requests:.0f} requests in {elapsed_s:.0f} s are too few to judge by, "
+            f"{self.limits.min_requests} are needed"
         )
-    p99 = counted.quantile_ms(P99)
-    if p99 is None:
-        if not over:
-            return Verdict.WAIT, ""
-        return Verdict.FAIL, "requests were counted, but no latency: check the proxy's histograms"
-    if elapsed_s < step.min_seconds:
-        return Verdict.WAIT, ""
-    if p99 > limits.max_p99_ms:
-        return Verdict.FAIL, f"p99 latency is {p99:.1f} ms, at most {limits.max_p99_ms:.1f} ms may be"
-    return Verdict.PASS, (
-        f"{counted.requests:.0f} requests, {counted.failed:.0f} failed, p99 {p99:.1f} ms in {elapsed_s:.0f} s"
-    )
+
+    def _why(self, outcome: str) -> str:
+        canary = self.evidence.outcomes[outcome].canary_all
+        champion = self.evidence.outcomes[outcome].champion_all
+        return (
+            f"{canary.hits} of {canary.requests} {self.limits.told(outcome)}, "
+            f"of the champion's {champion.hits} of {champion.requests}; "
+            f"{self.evidence.floors[outcome]:.2%} may in any case"
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain JSON; the limits are the settings'."""
+        return {
+            "evidence": self.evidence.to_json(),
+            "canary": self.canary.to_json(),
+            "champion": self.champion.to_json(),
+            "seen": {arm: counters.to_json() for arm, counters in self.seen.items()},
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any], limits: Limits, steps: int) -> "Watch":
+        """The reverse of `to_json`; of no data, a watch that begins."""
+        watch = cls(limits, limits.evidence(steps))
+        if data:
+            watch.evidence.learned(data["evidence"])
+            watch.canary, watch.champion = Sample.from_json(data["canary"]), Sample.from_json(data["champion"])
+            watch.seen = {arm: Counters.from_json(counters) for arm, counters in data["seen"].items()}
+        return watch
 
 
 @dataclass(frozen=True)
@@ -121,11 +216,13 @@ class State:
     :param stable: name of the predictor that it is to replace.
     :param step: index of the present step; -1 while the canary starts; `len(steps)` once all have passed.
     :param started: when the present step's traffic came into force; empty before.
-    :param baseline: the canary's counters at that moment.
-    :param first: counters of canary and stable when the rollout began, by predictor name.
+    :param waiting: since when metrics are waited for before the present step may begin; empty unless they are.
+    :param watch: what was seen when the present step began, a `Watch` as JSON.
     :param counted: what the canary did in all steps that are over.
+    :param champion: what the champion did meanwhile.
     :param closed: nothing is left to do about the outcome.
-    :param service: what canary and stable together did in the whole rollout, known at its end.
+    :param run: the run of the DAG that began it.
+    :param format: of this state.
     """
 
     owner: str
@@ -134,21 +231,24 @@ class State:
     stable: str
     step: int = -1
     started: str = ""
-    baseline: Sample = field(default_factory=Sample)
-    first: dict[str, Sample] = field(default_factory=dict)
+    waiting: str = ""
+    watch: dict[str, Any] = field(default_factory=dict)
     counted: Sample = field(default_factory=Sample)
-    service: Sample = field(default_factory=Sample)
+    champion: Sample = field(default_factory=Sample)
     steps: list[StepRecord] = field(default_factory=list)
     outcome: Outcome | None = None
     reason: str = ""
     closed: bool = False
+    run: str = ""
+    format: int = STATE_FORMAT
 
     def begin_step(self, index: int) -> None:
         """Turn to a step whose traffic is not in force yet."""
-        self.step, self.started, self.baseline = index, "", Sample()
+        self.step, self.started, self.waiting = index, "", ""
 
-    def end_step(self, step: Step, verdict: Verdict, reason: str, counted: Sample, ended: dt.datetime) -> None:
+    def end_step(self, step: Step, verdict: Verdict, reason: str, watch: Watch, ended: dt.datetime) -> None:
         """Write the present step down."""
+        counted, self.watch = watch.canary, watch.to_json()
         p99 = counted.quantile_ms(P99)
         self.steps.append(
             StepRecord(
@@ -162,11 +262,12 @@ class State:
                 ended=ended.isoformat(timespec="milliseconds"),
             )
         )
-        self.counted = self.counted.plus(counted)
+        self.counted, self.champion = self.counted.plus(counted), self.champion.plus(watch.champion)
 
     def record(self) -> dict[str, Any]:
         """The rollout's result: what a person, a report or an audit wants to know."""
         p99 = self.counted.quantile_ms(P99)
+        service = self.counted.plus(self.champion)
         return {
             "outcome": None if self.outcome is None else self.outcome.value,
             "reason": self.reason,
@@ -176,29 +277,37 @@ class State:
             "requests": int(self.counted.requests),
             "failed": int(self.counted.failed),
             "p99_ms": None if p99 is None else round(p99, 2),
-            "service": {"requests": int(self.service.requests), "failed": int(self.service.failed)},
+            "service": {"requests": int(service.requests), "failed": int(service.failed)},
             "steps": [asdict(step) for step in self.steps],
         }
 
     def to_json(self) -> str:
         """For the ConfigMap."""
         data = asdict(self)
-        data |= {name: getattr(self, name).to_json() for name in ("baseline", "counted", "service")}
-        data["first"] = {name: sample.to_json() for name, sample in self.first.items()}
+        data |= {name: getattr(self, name).to_json() for name in ("counted", "champion")}
         return json.dumps(data)
 
     @classmethod
     def from_json(cls, text: str) -> "State":
-        """The reverse of `to_json`."""
+        """The reverse of `to_json`, of another Podium's state too.
+
+        A field that is not known here is left aside, one that is missing has its default. What an older format had
+        seen of the present step is lost, so that step is watched from its beginning.
+        """
         data: Mapping[str, Any] = json.loads(text)
-        return cls(
-            **{
-                **data,
-                "baseline": Sample.from_json(data["baseline"]),
-                "counted": Sample.from_json(data["counted"]),
-                "service": Sample.from_json(data["service"]),
-                "first": {name: Sample.from_json(sample) for name, sample in data["first"].items()},
-                "steps": [StepRecord(**step) for step in data["steps"]],
-                "outcome": None if data["outcome"] is None else Outcome(data["outcome"]),
-            }
-        )
+        known = {item.name: data[item.name] for item in fields(cls) if item.name in data}
+        if data.get("format", 1) < STATE_FORMAT:
+            known |= {"started": "", "format": STATE_FORMAT}
+        return cls(**{**known, **{name: made(known[name]) for name, made in _MADE.items() if name in known}})
+
+
+def _record(data: Mapping[str, Any]) -> StepRecord:
+    return StepRecord(**{item.name: data[item.name] for item in fields(StepRecord)})
+
+
+_MADE: Final[dict[str, Callable[[Any], Any]]] = {
+    "counted": Sample.from_json,
+    "champion": Sample.from_json,
+    "steps": lambda steps: [_record(step) for step in steps],
+    "outcome": lambda outcome: None if outcome is None else Outcome(outcome),
+}

@@ -77,7 +77,7 @@ def test_a_variable_overrides_one_key_of_a_section(monkeypatch: pytest.MonkeyPat
             "schema_registry.url: Value error, give an address like https://registry.example.com:8081",
         ),
         ("seed: 20171201", "sed: 20171201", "recommender.sed: Extra inputs are not permitted"),
-        ("max_error_rate: 0.01", "max_error_rate: 1.5", "rollout.max_error_rate"),
+        ("max_error_rate: 0.0005", "max_error_rate: 1.5", "rollout.max_error_rate"),
         ("traffic_percent: 50", "traffic_percent: 5", "traffic_percent must rise from step to step and end at 100"),
         ("America/New_York", "America/New_Yrok", "no IANA time zone"),
         ("validation_cutoff: 2017-11-01", "validation_cutoff: 2018-01-01", "leaks into training"),
@@ -129,7 +129,7 @@ def test_a_wrong_variable_is_named_as_the_source(monkeypatch: pytest.MonkeyPatch
 
 
 def test_all_mistakes_are_reported_at_once(directory: Path) -> None:
-    spoil(directory, "max_error_rate: 0.01", "max_error_rate: 1.5")
+    spoil(directory, "max_error_rate: 0.0005", "max_error_rate: 1.5")
     spoil(directory, "epochs: 4", "epochs: 0")
     with pytest.raises(ConfigError, match=r"2 mistake\(s\)"):
         load_settings("local", directory)

@@ -3,6 +3,7 @@ import base64
 import http.server
 import json
 import threading
+import time
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -14,7 +15,7 @@ from podium.errors import MetricsUnavailableError
 from podium.hooks.mlflow import ModelRegistryHook, RegistryError
 from podium.metrics import EnvoyMetrics, read, read_async
 from podium.operators.drift import SignalDriftOperator
-from podium.triggers.rollout import RolloutStepTrigger
+from podium.triggers.rollout import MetricsTrigger, RolloutStepTrigger, RolloutTrigger
 
 from tests.plugins.cluster import free_port
 from tests.plugins.harness import call_with
@@ -104,30 +105,49 @@ def test_unreachable_metrics_say_what_to_check(monkeypatch: pytest.MonkeyPatch) 
         asyncio.run(read_async(source, "c"))
 
 
-def test_a_step_without_metrics_fails_when_its_time_is_over_not_before() -> None:
-    import time
+STEP_TRIGGER = {
+    "namespace": "podium",
+    "service": "rec",
+    "predictor": "v2",
+    "champion": "v1",
+    "conn_id": "kubernetes_default",
+    "metrics": "envoy",
+    "step": {"traffic_percent": 10, "min_seconds": 0, "max_seconds": 1},
+    "limits": {"max_error_rate": 0.01, "max_p99_ms": 50, "min_requests": 10, "alpha": 0.01},
+    "steps": 3,
+    "watch": {},
+    "poll_seconds": 0.1,
+}
 
-    trigger = RolloutStepTrigger(
-        namespace="podium",
-        service="rec",
-        predictor="v2",
-        conn_id="kubernetes_default",
-        metrics="envoy",
-        metrics_url=f"http://127.0.0.1:{free_port()}",
-        step={"traffic_percent": 10, "min_seconds": 0, "max_seconds": 1},
-        limits={"max_error_rate": 0.01, "max_p99_ms": 50, "min_requests": 10},
-        baseline={"requests": 0, "failed": 0, "buckets": {}},
-        started=time.time(),
-        poll_seconds=0.1,
-    )
 
+def fired(trigger: RolloutTrigger) -> dict[str, Any]:
     async def first() -> Any:
         async for event in trigger.run():
             return event.payload
 
-    payload = asyncio.run(first())
+    found: dict[str, Any] = asyncio.run(first())
+    return found
+
+
+@pytest.mark.parametrize("gateway", ["away", "without the series"])
+def test_without_data_nothing_is_judged_until_the_steps_time_is_over(
+    answers: Any, capsys: pytest.CaptureFixture[str], gateway: str
+) -> None:
+    url = answers.url if gateway == "without the series" else f"http://127.0.0.1:{free_port()}"
+    trigger = RolloutStepTrigger(metrics_url=url, started=time.time(), **STEP_TRIGGER)
+    payload = fired(trigger)
     assert payload["verdict"] == "fail"
+    assert payload["reason"].startswith("no data to judge by")
     assert payload["ended"] - trigger.started >= 1
+    told = capsys.readouterr().out
+    assert told.count("No data, so nothing is judged; the canary keeps its 10 %") == 1, "at the first look, and once"
+
+
+def test_a_step_that_cannot_begin_waits_for_the_metrics(answers: Any) -> None:
+    where = {key: STEP_TRIGGER[key] for key in STEP_TRIGGER.keys() - {"limits", "steps", "watch"}}
+    assert fired(MetricsTrigger(metrics_url=answers.url, started=time.time(), **where)) == {"readable": True}
+    nowhere = f"http://127.0.0.1:{free_port()}"
+    assert fired(MetricsTrigger(metrics_url=nowhere, started=time.time(), **where)) == {"readable": False}
 
 
 class Alias:

@@ -17,8 +17,8 @@ from podium.errors import RolledBackError, WorkFailedError
 from podium.hooks.mlflow import RegistryError
 from podium.platform import settings
 
-from tests.plugins.cluster import Platform, wait_for
-from tests.plugins.harness import Ti, begin, call, call_with, finish, run
+from tests.plugins.cluster import Platform, free_port, wait_for
+from tests.plugins.harness import Ti, begin, call, call_with, finish, fire, run
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -171,7 +171,10 @@ def test_a_good_canary_is_promoted_without_a_failed_request_or_a_restart(
     assert pods_then <= set(platform.pods()), "promoting restarts nothing"
 
 
-@pytest.mark.parametrize(("version", "reason"), [("3", "requests failed"), ("4", "p99 latency")])
+@pytest.mark.parametrize(
+    ("version", "reason"),
+    [("3", "requests failed"), ("4", "requests took longer than 200 ms"), ("404", "requests were refused")],
+)
 def test_a_bad_canary_is_taken_back(
     platform: Platform, service: str, registry: Registry, version: str, reason: str
 ) -> None:
@@ -213,8 +216,6 @@ def test_another_attempt_goes_on_where_the_first_one_was(platform: Platform, ser
     with shoppers(platform, service) as crowd:
         starting = begin(lambda: rollout(service, "2"), ti)
         event = {"status": "succeeded"}
-        from tests.plugins.harness import fire
-
         assert fire(starting)["status"] == event["status"]
         with pytest.raises(TaskDeferred):
             call(rollout(service, "2"), "resume_ready", ti, event=event)
@@ -229,10 +230,75 @@ def test_another_attempt_goes_on_where_the_first_one_was(platform: Platform, ser
     assert begin(lambda: rollout(service, "2"), ti.retried()) == record
 
 
+def without_metrics(patch: pytest.MonkeyPatch) -> None:
+    """The metrics lead nowhere, as when their source is away."""
+    patch.setenv("PODIUM_PORTS__GATEWAY_ADMIN", str(free_port()))
+    settings.cache_clear()
+
+
+def test_while_metrics_are_away_the_share_stays_and_the_rollout_goes_on_when_they_are_back(
+    platform: Platform, service: str, registry: Registry
+) -> None:
+    ti = Ti("rollout", run_id=service)
+    with shoppers(platform, service):
+        first = begin(lambda: rollout(service, "2"), ti)
+        with pytest.raises(TaskDeferred) as stepping:
+            call(rollout(service, "2"), "resume_ready", ti, event=fire(first))
+        passed = fire(stepping.value)
+        with pytest.MonkeyPatch.context() as patch:
+            without_metrics(patch)
+            with pytest.raises(TaskDeferred) as waiting:
+                call(rollout(service, "2"), "resume_step", ti, event=passed)
+            assert waiting.value.method_name == "resume_metrics"
+            assert spec(platform, service)["canary"][0]["trafficPercent"] == 25, "the share that was in force"
+        settings.cache_clear()
+        # The task fails, for any reason, and somebody clears it.
+        record = run(lambda: rollout(service, "2"), ti.cleared())
+    assert record["outcome"] == "promoted"
+    assert [step["traffic"] for step in record["steps"]] == [25, 100], "no step was gone through twice"
+
+
+def test_a_step_that_finds_no_metrics_in_its_time_takes_the_canary_back(
+    platform: Platform, service: str, registry: Registry
+) -> None:
+    ti = Ti("rollout", run_id=service)
+    first = begin(lambda: rollout(service, "2"), ti)
+    with pytest.MonkeyPatch.context() as patch:
+        without_metrics(patch)
+        with pytest.raises(TaskDeferred) as waiting:
+            call(rollout(service, "2"), "resume_ready", ti, event=fire(first))
+        assert waiting.value.method_name == "resume_metrics"
+        record = call(rollout(service, "2"), "resume_metrics", ti, event={"readable": False})
+    settings.cache_clear()
+    assert record["outcome"] == "rolled_back"
+    assert "no data to judge by" in record["reason"]
+    assert not spec(platform, service).get("canary")
+
+
+def test_the_close_needs_no_metrics_and_a_cleared_task_still_tells_of_the_new_champion(
+    platform: Platform, service: str, registry: Registry
+) -> None:
+    ti = Ti("rollout", run_id=service)
+    with shoppers(platform, service):
+        first = begin(lambda: rollout(service, "2"), ti)
+        with pytest.raises(TaskDeferred) as at_25:
+            call(rollout(service, "2"), "resume_ready", ti, event=fire(first))
+        with pytest.raises(TaskDeferred) as at_100:
+            call(rollout(service, "2"), "resume_step", ti, event=fire(at_25.value))
+        passed = fire(at_100.value)
+    with pytest.MonkeyPatch.context() as patch:
+        without_metrics(patch)
+        record = call(rollout(service, "2"), "resume_step", ti, event=passed)
+        assert (record["outcome"], registry.aliases) == ("promoted", {"champion": "2"})
+        # The worker dies before Airflow knows; somebody clears the task.
+        assert begin(lambda: rollout(service, "2"), ti.cleared()) == record
+    settings.cache_clear()
+
+
 def test_a_killed_rollout_leaves_the_stable_version_alone(platform: Platform, service: str, registry: Registry) -> None:
     import asyncio
 
-    from tests.plugins.harness import fire, trigger_of
+    from tests.plugins.harness import trigger_of
 
     ti = Ti("rollout", run_id=service)
     starting = begin(lambda: rollout(service, "2"), ti)

@@ -10,18 +10,18 @@ from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowSkipException
 
 from podium.collected import identify
-from podium.errors import RolledBackError, RolloutFailedError
+from podium.errors import MetricsUnavailableError, RolledBackError, RolloutFailedError
 from podium.hooks.inference_service import InferenceServiceHook
 from podium.hooks.mlflow import ModelRegistryHook
 from podium.kinds import INFERENCE_SERVICE, Phase
 from podium.lineage import ReportsDatasets, model, service
-from podium.metrics import Sample, cluster_name, provider, read
+from podium.metrics import Counters, cluster_name, provider, read
 from podium.platform import settings
 from podium.predictors import predictor
-from podium.rollout import Limits, Outcome, State, Step, Verdict
+from podium.rollout import Limits, Outcome, State, Step, Verdict, Watch
 from podium.supersession import was_killed
 from podium.triggers.custom_resource import CustomResourceTrigger
-from podium.triggers.rollout import RolloutStepTrigger
+from podium.triggers.rollout import MetricsTrigger, RolloutStepTrigger
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -36,7 +36,9 @@ class RolloutOperator(ReportsDatasets, BaseOperator):
     """Brings a version of a model to production in steps, or takes it back.
 
     The steps and limits are those of `rollout` in the settings. Where the rollout stands is kept in a ConfigMap owned
-    by the InferenceService: a retry, or another worker, goes on from there. When all steps have passed, the canary
+    by the InferenceService: a retry, another worker, or the task when it is cleared, goes on from there. A step begins
+    when the metrics can be read, and without data nothing is judged: the share that is in force stays while the step's
+    time lasts, then the canary is taken back. When all steps have passed, the canary
     becomes the stable predictor without a restart and the alias `champion` moves to its version; when one fails, the
     canary loses its traffic and goes. The record of all this is the task's result; rolling back is a result too.
 
@@ -71,7 +73,10 @@ class RolloutOperator(ReportsDatasets, BaseOperator):
         self.conn_id = platform.kubernetes.connection_id
         self.steps = [Step(step.traffic_percent, step.min_seconds, step.max_seconds) for step in platform.rollout.steps]
         self.limits = Limits(
-            platform.rollout.max_error_rate, platform.rollout.max_p99_ms, platform.rollout.min_requests
+            platform.rollout.max_error_rate,
+            platform.rollout.max_p99_ms,
+            platform.rollout.min_requests,
+            platform.rollout.alpha,
         )
 
     def execute(self, context: "Context") -> Any:
@@ -110,11 +115,20 @@ class RolloutOperator(ReportsDatasets, BaseOperator):
         verdict, reason = Verdict(event["verdict"]), event["reason"]
         self.log.info("Step %d, %d %% of the traffic: %s, %s", state.step, step.traffic_percent, verdict, reason)
         ended = dt.datetime.fromtimestamp(event["ended"], dt.UTC)
-        state.end_step(step, verdict, reason, Sample.from_json(event["counted"]), ended)
+        state.end_step(step, verdict, reason, self._watch(event["watch"]), ended)
         if verdict is Verdict.FAIL:
             return self._roll_back(state, f"at {step.traffic_percent} % of the traffic: {reason}")
         state.begin_step(state.step + 1)
         self._hook().save_state(self.service, state)
+        return self._run_step(state)
+
+    def resume_metrics(self, context: "Context", event: dict[str, Any]) -> Any:
+        """The metrics can be read again, or the step's time is over."""
+        self._ti = context["ti"]
+        state = self._state()
+        if not event["readable"]:
+            share = self.steps[state.step].traffic_percent
+            return self._roll_back(state, f"before {share} % of the traffic: no data to judge by in its time")
         return self._run_step(state)
 
     def on_kill(self) -> None:
@@ -130,15 +144,35 @@ class RolloutOperator(ReportsDatasets, BaseOperator):
         if state is not None and state.owner == owner:
             self.log.info("Going on with the rollout of version %s at step %d", state.version, state.step)
             return state
-        stable = hook.get(self.service)["spec"]["predictor"].get("name", "")
-        canary = self._predictor()["name"]
-        first = {name: self._read(name) for name in {stable, canary}}
-        state = State(owner=owner, version=str(self.version), canary=canary, stable=stable, first=first)
-        if stable == canary:
+        run = context["ti"].run_id
+        spec = hook.get(self.service)["spec"]
+        if state is not None and self._can_go_on(state, spec, run):
+            self.log.info("The task was cleared: going on with version %s at step %d", state.version, state.step)
+            state.owner = owner
+            hook.save_state(self.service, state)
+            return state
+        stable = spec["predictor"].get("name", "")
+        state = State(owner, str(self.version), self._predictor()["name"], stable, run=run)
+        if stable == state.canary:
             state.outcome, state.reason = Outcome.UNCHANGED, f"version {self.version} serves already"
             state.closed = True
         hook.save_state(self.service, state)
         return state
+
+    def _can_go_on(self, state: State, spec: dict[str, Any], run: str) -> bool:
+        """Whether an earlier task has left this version's rollout where it can be gone on with.
+
+        One whose canary was dropped, as when a running task is cleared, can only begin again; unless all that was left
+        to do was to promote it, or to finish taking it back. What this run has promoted stays its doing, or nobody
+        would be told of the new champion.
+        """
+        if state.version != str(self.version):
+            return False
+        if state.closed:
+            return state.outcome is Outcome.PROMOTED and state.run == run
+        if state.outcome is not None or state.step >= len(self.steps):
+            return True
+        return state.canary in [entry["predictor"].get("name") for entry in spec.get("canary") or ()]
 
     def _start_canary(self, state: State) -> Any:
         hook = self._hook()
@@ -164,28 +198,49 @@ class RolloutOperator(ReportsDatasets, BaseOperator):
             return self._promote(state)
         step, hook = self.steps[state.step], self._hook()
         if not state.started:
-            changed = hook.set_canary(self.service, self._predictor(), step.traffic_percent)
-            hook.wait_until_in_force(changed)
-            state.baseline = self._read(state.canary)
-            state.started = dt.datetime.now(dt.UTC).isoformat(timespec="milliseconds")
+            try:
+                canary, champion = self._read(state.canary), self._read(state.stable)
+            except MetricsUnavailableError as error:
+                self._await_metrics(state, step, error)
+            # Before the share changes: what the first look finds is all of this step.
+            watch = self._watch(state.watch)
+            watch.begin(canary, champion)
+            hook.wait_until_in_force(hook.set_canary(self.service, self._predictor(), step.traffic_percent))
+            state.watch = watch.to_json()
+            state.started, state.waiting = _now(), ""
             hook.save_state(self.service, state)
-        platform = settings()
         self.defer(
             trigger=RolloutStepTrigger(
-                namespace=self.namespace,
-                service=self.service,
-                predictor=state.canary,
-                conn_id=self.conn_id,
-                metrics=platform.rollout.metrics,
-                metrics_url=platform.reach.metrics_url,
-                step=asdict(step),
+                **self._where(state, step, state.started),
                 limits=asdict(self.limits),
-                baseline=state.baseline.to_json(),
-                started=dt.datetime.fromisoformat(state.started).timestamp(),
-                poll_seconds=platform.rollout.poll_seconds,
+                steps=len(self.steps),
+                watch=state.watch,
             ),
             method_name="resume_step",
         )
+
+    def _await_metrics(self, state: State, step: Step, error: MetricsUnavailableError) -> None:
+        """Wait with the share that is in force, for as long as the step may take."""
+        if not state.waiting:
+            self.log.warning("No data, so the step to %d %% does not begin yet: %s", step.traffic_percent, error)
+            state.waiting = _now()
+            self._hook().save_state(self.service, state)
+        self.defer(trigger=MetricsTrigger(**self._where(state, step, state.waiting)), method_name="resume_metrics")
+
+    def _where(self, state: State, step: Step, started: str) -> dict[str, Any]:
+        platform = settings()
+        return {
+            "namespace": self.namespace,
+            "service": self.service,
+            "predictor": state.canary,
+            "champion": state.stable,
+            "conn_id": self.conn_id,
+            "metrics": platform.rollout.metrics,
+            "metrics_url": platform.reach.metrics_url,
+            "step": asdict(step),
+            "started": dt.datetime.fromisoformat(started).timestamp(),
+            "poll_seconds": platform.rollout.poll_seconds,
+        }
 
     def _promote(self, state: State) -> Any:
         hook = self._hook()
@@ -207,10 +262,7 @@ class RolloutOperator(ReportsDatasets, BaseOperator):
         return self._close(state)
 
     def _close(self, state: State) -> dict[str, Any]:
-        now = Sample()
-        for name, first in state.first.items():
-            now = now.plus(self._read(name).since(first))
-        state.service, state.closed = now, True
+        state.closed = True
         self._hook().save_state(self.service, state)
         self.log.info("Rollout of version %s: %s, %s", state.version, state.outcome, state.reason)
         return self._report(state)
@@ -229,7 +281,10 @@ class RolloutOperator(ReportsDatasets, BaseOperator):
             )
         return state
 
-    def _read(self, name: str) -> Sample:
+    def _watch(self, data: dict[str, Any]) -> Watch:
+        return Watch.from_json(data, self.limits, len(self.steps))
+
+    def _read(self, name: str) -> Counters:
         platform = settings()
         source = provider(platform.rollout.metrics, platform.reach.metrics_url)
         return read(source, cluster_name(self.namespace, self.service, name))
@@ -242,6 +297,10 @@ class RolloutOperator(ReportsDatasets, BaseOperator):
 
     def _hook(self) -> InferenceServiceHook:
         return InferenceServiceHook(self.namespace, conn_id=self.conn_id)
+
+
+def _now() -> str:
+    return dt.datetime.now(dt.UTC).isoformat(timespec="milliseconds")
 
 
 class RecordRolloutOperator(ReportsDatasets, BaseOperator):

@@ -1,4 +1,7 @@
-"""Stands in for the model server. Version 3 answers with errors, 4 is slow, 5 never loads; others are good."""
+"""Stands in for the model server.
+
+Version 3 answers with errors, 4 is slow, 5 never loads, 404 finds nothing; others are good.
+"""
 
 import http.server
 import os
@@ -19,7 +22,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if version == "4" and not probe:
             time.sleep(0.4)
         body = version.encode()
-        self.send_response(500 if version == "3" and not probe else 200)
+        self.send_response(200 if probe else {"3": 500, "404": 404}.get(version, 200))
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
