@@ -9,14 +9,19 @@ import os
 import signal
 import sys
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from include.devcluster.controllers.client import Credentials, KubeApi, KubeconfigError
 from include.devcluster.controllers.gateway_admin import TOKEN
+from include.devcluster.controllers.gateway_contents import GatewayContents
+from include.devcluster.controllers.gateway_listeners import GATEWAYS, HTTP_ROUTES
+from include.devcluster.controllers.gateway_resource import GatewayController
 from include.devcluster.controllers.gateway_sync import GatewaySync
+from include.devcluster.controllers.http_route import HTTPRouteController
 from include.devcluster.controllers.inference_service import INFERENCE_SERVICES, InferenceServiceController
 from include.devcluster.controllers.informer import Informer
 from include.devcluster.controllers.mpi_job import MPI_JOBS, MPIJobController
-from include.devcluster.controllers.objects import PODS
+from include.devcluster.controllers.objects import PODS, SERVICES
 from include.devcluster.controllers.reconciler import Controller
 from include.devcluster.controllers.spark_application import SPARK_APPLICATIONS, SparkApplicationController
 
@@ -44,16 +49,24 @@ async def run(options: argparse.Namespace) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with KubeApi(Credentials.from_kubeconfig(options.kubeconfig)) as api:
-        pods, applications, jobs, services = (
+        pods, applications, jobs, inference_services, services = (
             Informer(api, resource, options.namespace)
-            for resource in (PODS, SPARK_APPLICATIONS, MPI_JOBS, INFERENCE_SERVICES)
+            for resource in (PODS, SPARK_APPLICATIONS, MPI_JOBS, INFERENCE_SERVICES, SERVICES)
         )
-        gateway = GatewaySync(options.gateway_dir, options.gateway_admin_url, os.environ.get(TOKEN, ""))
+        # A cluster of one's own may have no Gateway API.
+        gateways, routes = (
+            Informer(api, resource, options.namespace, optional=True) for resource in (GATEWAYS, HTTP_ROUTES)
+        )
+        sync = GatewaySync(options.gateway_dir, options.gateway_admin_url, os.environ.get(TOKEN, ""))
+        contents = GatewayContents(sync, pods, inference_services, services, gateways, routes)
+        url = urlsplit(options.gateway_url)
         parts: list[Informer | Controller] = [
             SparkApplicationController(api, applications, pods),
             MPIJobController(api, jobs, pods),
-            InferenceServiceController(api, services, pods, gateway, options.gateway_url),
-            *(pods, applications, jobs, services),
+            InferenceServiceController(api, inference_services, pods, services, contents, options.gateway_url),
+            HTTPRouteController(api, routes, pods, services, gateways, contents, url.port or 80),
+            GatewayController(api, gateways, pods, routes, contents, url),
+            *(pods, applications, jobs, inference_services, services, gateways, routes),
         ]
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(part.run()) for part in parts]

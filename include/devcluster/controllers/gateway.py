@@ -4,6 +4,9 @@ Envoy reads the files anew when they are renamed into place. Names that others r
 
 * cluster: ``<namespace>_<inference service>_<predictor>``, e.g. ``podium_recommender_v3``; ``predictor`` is
   ``spec.predictor.name`` and the word ``predictor`` when that is empty. A promotion keeps the name.
+* cluster of a Service that an HTTPRoute names: ``<namespace>_<service>``, e.g. ``podium_recommender-v3-predictor``,
+  for the Service's first port, and ``<namespace>_<service>__<port>`` for another. All routes that name it share it;
+  copies that are mirrored to it count like requests.
 * in ``/stats?format=prometheus`` of the admin port, for who brings the token (`gateway_admin`), all with the label
   ``envoy_cluster_name="<cluster>"``:
   ``envoy_cluster_upstream_rq_xx{envoy_response_code_class="2"|"4"|"5"}`` counts responses by class (what Envoy
@@ -11,7 +14,7 @@ Envoy reads the files anew when they are renamed into place. Names that others r
   ``envoy_cluster_upstream_rq_time_bucket{le=...}``, ``_sum`` and ``_count`` are the latency in milliseconds, cumulative
   since start, refreshed every second, with the bucket limits of :data:`LATENCY_BUCKETS_MS`.
 * routes: ``Host: <inference service>.<namespace>.local``, or ``/serving/<namespace>/<inference service>/...`` under any
-  host, whose prefix is taken off.
+  host, whose prefix is taken off. An HTTPRoute that matches comes before either.
 """
 
 from __future__ import annotations
@@ -23,7 +26,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from include.devcluster.controllers import gateway_admin
+from include.devcluster.controllers import gateway_admin, gateway_hosts
+from include.devcluster.controllers.gateway_hosts import Entry
 
 ROUTE_CONFIG = "inference-services"
 CLUSTERS_FILE = "clusters.json"
@@ -39,6 +43,8 @@ LATENCY_BUCKETS_MS = [
 ]  # fmt: skip
 CONNECT_TIMEOUT = "1s"
 REQUEST_TIMEOUT = "60s"
+# Only what surely never reached a predictor is sent again.
+RETRY_POLICY = {"retry_on": "connect-failure,refused-stream,reset-before-request", "num_retries": 2}
 UPSTREAM_IDLE_TIMEOUT = "3s"
 """Below uvicorn's keep-alive of 5 s: else the server may close a connection just as Envoy sends a request on it."""
 
@@ -73,6 +79,12 @@ class Service:
 def cluster_name(namespace: str, service: str, predictor: str) -> str:
     """The Envoy cluster of a predictor (Kubernetes names hold no underscore, so this is unambiguous)."""
     return f"{namespace}_{service}_{predictor or 'predictor'}"
+
+
+def service_cluster_name(namespace: str, service: str, port: int = 0) -> str:
+    """The Envoy cluster of a Service; ``port`` is that of the Service, 0 for its first."""
+    # Two underscores: no predictor's name is empty.
+    return f"{namespace}_{service}__{port}" if port else f"{namespace}_{service}"
 
 
 def service_url(gateway_url: str, namespace: str, service: str) -> str:
@@ -203,25 +215,29 @@ def read_backends(gateway_dir: Path) -> list[Backend]:
     return backends
 
 
-def routes(services: Iterable[Service]) -> dict[str, Any]:
-    """The RDS response: by host name and by path prefix, split by weight."""
-    hosts: list[dict[str, Any]] = []
+def routes(services: Iterable[Service], entries: Iterable[Entry] = ()) -> dict[str, Any]:
+    """The RDS response: by host name and by path prefix, split by weight.
+
+    :param entries: of HTTPRoutes; one that matches comes before the services.
+    """
+    entries = list(entries)
+    own: dict[str, tuple[str, list[dict[str, Any]]]] = {}
     shared: list[dict[str, Any]] = []
     for service in sorted(services, key=lambda s: (s.namespace, s.name)):
-        domain = f"{service.name}.{service.namespace}.local"
         action = _action(service)
-        hosts.append(
-            {
-                "name": f"{service.namespace}/{service.name}",
-                "domains": [domain, f"{domain}:*"],
-                "routes": [{"match": {"prefix": "/"}, **action}],
-            }
-        )
+        by_name = [{"match": {"prefix": "/"}, **action}]
+        own[f"{service.name}.{service.namespace}.local"] = (f"{service.namespace}/{service.name}", by_name)
         prefix = service_url("", service.namespace, service.name)
         rewrite = {"route": {**action["route"], "prefix_rewrite": "/"}} if "route" in action else action
         shared += [{"match": {"prefix": f"{prefix}/"}, **rewrite}, {"match": {"path": prefix}, **rewrite}]
-    hosts.append({"name": "by-path", "domains": ["*"], "routes": shared})
-    return _response(ROUTE_TYPE, [{"name": ROUTE_CONFIG, "virtual_hosts": hosts, "validate_clusters": False}])
+    hosts = []
+    for domain in sorted({*own, *gateway_hosts.names(entries)}):
+        name, rest = own.get(domain, (f"host:{domain}", shared))
+        hosts.append({"name": name, "domains": [domain], "routes": [*gateway_hosts.for_host(domain, entries), *rest]})
+    general = [*gateway_hosts.for_host(gateway_hosts.ANY_HOST, entries), *shared]
+    hosts.append({"name": "by-path", "domains": ["*"], "routes": general})
+    config = {"name": ROUTE_CONFIG, "virtual_hosts": hosts, "validate_clusters": False}
+    return _response(ROUTE_TYPE, [config | {"ignore_port_in_host_matching": True}])
 
 
 def _action(service: Service) -> dict[str, Any]:
@@ -233,8 +249,7 @@ def _action(service: Service) -> dict[str, Any]:
         "route": {
             "weighted_clusters": {"clusters": [{"name": b.cluster, "weight": b.weight} for b in weighted]},
             "timeout": REQUEST_TIMEOUT,
-            # Only what surely never reached a predictor is sent again.
-            "retry_policy": {"retry_on": "connect-failure,refused-stream,reset-before-request", "num_retries": 2},
+            "retry_policy": RETRY_POLICY,
         }
     }
 

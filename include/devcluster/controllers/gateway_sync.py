@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import aiohttp
 
 from include.devcluster.controllers import gateway
 from include.devcluster.controllers.gateway import Backend, Endpoint, Service
+from include.devcluster.controllers.gateway_hosts import Entry
 
 log = logging.getLogger(__name__)
 
@@ -45,50 +47,63 @@ class GatewaySync:
         # What an earlier process left is still routed to: it goes only once the routes have gone.
         self._applied = {backend.cluster: backend for backend in gateway.read_backends(self._dir)}
 
-    async def apply(self, services: Iterable[Service]) -> None:
-        """Make ``services`` all that the gateway serves. Returns when Envoy has taken it over, or cannot be asked.
+    async def apply(
+        self, services: Iterable[Service], entries: Iterable[Entry] = (), backends: Iterable[Backend] = ()
+    ) -> bool:
+        """Make this all that the gateway serves. Returns when Envoy has taken it over, or cannot be asked.
 
-        One call at a time: the caller holds the lock under which it computed ``services``.
+        One call at a time: the caller holds the lock under which it computed what is served.
+
+        :param entries: what HTTPRoutes ask for.
+        :param backends: of the Services that they name.
+        :returns: whether Envoy has said that all of it is in force; true too where there is no port to ask it at.
         """
         services = list(services)
         wanted = {backend.cluster: backend for service in services for backend in service.backends}
-        await self._set_backends(made_before_broken(self._applied, wanted))
-        routes = gateway.routes(services)
+        wanted |= {backend.cluster: backend for backend in backends}
+        done = [await self._set_backends(made_before_broken(self._applied, wanted))]
+        routes = gateway.routes(services, entries)
         self._write(gateway.ROUTES_FILE, routes)
-        await self._confirm("routes", lambda: self._has_routes(routes["version_info"]))
-        await self._set_backends(wanted)
+        done.append(await self._confirm("routes", lambda: self._has_routes(routes["version_info"])))
+        done.append(await self._set_backends(wanted))
         self._applied = wanted
         live = {gateway.endpoints_file(cluster) for cluster in wanted}
         for path in self._dir.glob(gateway.endpoints_file("*")):
             if path.name not in live:
                 path.unlink()
+        return all(done)
 
-    async def _set_backends(self, backends: Mapping[str, Backend]) -> None:
+    async def _set_backends(self, backends: Mapping[str, Backend]) -> bool:
         for backend in backends.values():
             self._write(gateway.endpoints_file(backend.cluster), gateway.endpoints(backend))
         self._write(gateway.CLUSTERS_FILE, gateway.clusters(backends.values(), self._dir))
-        await self._confirm("endpoints", lambda: self._has_hosts(backends.values()))
+        return await self._confirm("endpoints", lambda: self._has_hosts(backends.values()))
 
     async def in_flight(self) -> dict[Endpoint, int] | None:
         """Active requests per draining endpoint; ``None`` when Envoy cannot be asked (then it serves none)."""
         hosts = await self._hosts()
         if hosts is None:
             return None
-        return {endpoint: active for _, endpoint, active in hosts if endpoint.draining}
+        active: Counter[Endpoint] = Counter()
+        for _, endpoint, requests in hosts:  # a pod may be in several clusters: its predictor's and those of Services
+            if endpoint.draining:
+                active[endpoint] += requests
+        return dict(active)
 
     def _write(self, name: str, content: dict[str, Any]) -> None:
         gateway.write_atomically(self._dir / name, content)
 
-    async def _confirm(self, what: str, check: Callable[[], Awaitable[bool | None]]) -> None:
+    async def _confirm(self, what: str, check: Callable[[], Awaitable[bool | None]]) -> bool:
         """Wait until ``check`` holds; give up at once when Envoy is not there, with a warning when it does not."""
         end = time.monotonic() + ACKNOWLEDGE_S
         while (answer := await check()) is False:
             if time.monotonic() > end:
                 log.warning("gateway: Envoy has not taken over the %s after %.0f s (see its log)", what, ACKNOWLEDGE_S)
-                return
+                return False
             await asyncio.sleep(POLL_S)
         if answer is None:
             log.debug("gateway: Envoy's admin port does not answer, %s are written only", what)
+        return answer is True or not self._admin_url
 
     async def _has_hosts(self, backends: Iterable[Backend]) -> bool | None:
         hosts = await self._hosts()

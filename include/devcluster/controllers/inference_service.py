@@ -7,14 +7,13 @@ that the weights in ``spec.canary`` are in force for every canary whose ``canary
 
 from __future__ import annotations
 
-import asyncio
 import datetime as dt
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from include.devcluster.controllers.client import KubeApi
 from include.devcluster.controllers.gateway import Endpoint, Service, service_url
-from include.devcluster.controllers.gateway_sync import GatewaySync
+from include.devcluster.controllers.gateway_contents import GatewayContents
 from include.devcluster.controllers.informer import Informer
 from include.devcluster.controllers.objects import (
     PODS,
@@ -27,6 +26,7 @@ from include.devcluster.controllers.objects import (
     utc_now,
 )
 from include.devcluster.controllers.predictor_pods import orphans, sort_pods
+from include.devcluster.controllers.predictor_services import expose
 from include.devcluster.controllers.predictors import InvalidSpecError, Predictor, pod_manifest, predictors_of
 from include.devcluster.controllers.reconciler import Controller, Key
 from include.devcluster.controllers.serving_backends import backends_of, stand_in
@@ -46,25 +46,28 @@ class InferenceServiceController(Controller):
 
     resource = INFERENCE_SERVICES
 
-    def __init__(self, api: KubeApi, owners: Informer, pods: Informer, gateway: GatewaySync, gateway_url: str) -> None:
+    def __init__(
+        self, api: KubeApi, owners: Informer, pods: Informer, services: Informer, gateway: GatewayContents, url: str
+    ) -> None:
         super().__init__(api, owners, pods)
+        services.subscribe(self._enqueue_owner)
+        self._services = services
         self._gateway = gateway
-        self._gateway_url = gateway_url
+        gateway.serve_services(self._served)
+        self._gateway_url = url
         self._leaving: dict[str, dt.datetime] = {}
         self._idle: dict[str, dt.datetime] = {}
         self._valid: dict[str, list[Predictor] | None] = {}
-        self._applying = asyncio.Lock()
 
     async def run(self) -> None:
         """Work until cancelled."""
-        await asyncio.gather(self.owners.synced.wait(), self.pods.synced.wait())
         # Routes of services that were deleted while no controller ran.
-        await self._apply_gateway()
+        await self._gateway.apply()
         await super().run()
 
     async def gone(self, key: Key) -> None:
         """Take the service's routes away; its pods go with it."""
-        await self._apply_gateway()
+        await self._gateway.apply()
 
     async def reconcile(self, owner: Manifest) -> float | None:
         """Pods, gateway, status, then what drains."""
@@ -80,25 +83,21 @@ class InferenceServiceController(Controller):
                 await self.delete_pod(pod)
             for name in sorting.missing:
                 await self.create_child(owner, PODS, pod_manifest(owner, predictor, name))
-        await self._apply_gateway()
+        await expose(self, owner, predictors, self._services)
+        await self._gateway.apply()
         url = service_url(self._gateway_url, *key_of(owner))
         await self._write_status(owner, status_of(owner, predictors, sorted_pods, url, utc_now()))
         leaving = [pod for sorting in sorted_pods for pod in sorting.draining] + orphans(predictors, pods)
         staying = stand_in(owner, predictors, pods)
         return await self._drain([pod for pod in leaving if pod not in staying and not is_deleting(pod)])
 
-    async def _apply_gateway(self) -> None:
-        """The gateway's configuration always follows from all services at once, as they are now."""
-        async with self._applying:
-            self._valid = {o["metadata"]["uid"]: self._valid.get(o["metadata"]["uid"]) for o in self.owners}
-            services = []
-            for owner in self.owners:
-                if is_deleting(owner):
-                    continue
-                if (valid := self._last_valid(owner)) is not None:
-                    pods = [pod for pod in self.pods if is_controlled_by(pod, owner)]
-                    services.append(Service(*key_of(owner), backends_of(owner, valid, pods)))
-            await self._gateway.apply(services)
+    def _served(self) -> Iterator[Service]:
+        """All services as the gateway is to see them."""
+        self._valid = {o["metadata"]["uid"]: self._valid.get(o["metadata"]["uid"]) for o in self.owners}
+        for owner in self.owners:
+            if not is_deleting(owner) and (valid := self._last_valid(owner)) is not None:
+                pods = [pod for pod in self.pods if is_controlled_by(pod, owner)]
+                yield Service(*key_of(owner), backends_of(owner, valid, pods))
 
     def _last_valid(self, owner: Manifest) -> list[Predictor] | None:
         """The service's predictors: those of its present spec, while that is invalid those of the last that was not."""

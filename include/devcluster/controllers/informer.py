@@ -29,9 +29,14 @@ class Informer:
     Objects in the copy are shared: never change them.
     """
 
-    def __init__(self, api: KubeApi, resource: Resource, namespace: str) -> None:
+    def __init__(self, api: KubeApi, resource: Resource, namespace: str, *, optional: bool = False) -> None:
+        """A copy of one namespace's objects.
+
+        :param optional: a cluster may do without this kind, or keep it from us; then there are none, until it has it.
+        """
         self.resource = resource
         self.synced = asyncio.Event()
+        self._optional = optional
         self._api = api
         self._namespace = namespace
         self._objects: dict[tuple[str, str], Manifest] = {}
@@ -64,7 +69,9 @@ class Informer:
             except GoneError:
                 log.info("%s: resourceVersion has expired, listing again", self.resource.plural)
             except (ApiError, aiohttp.ClientError, TimeoutError, OSError) as error:
-                if not failures:
+                if self._optional and isinstance(error, ApiError) and error.status in (403, 404):
+                    self._replace({})
+                elif not failures:
                     log.warning("%s: list and watch broke (%s), trying again", self.resource.plural, error)
                 delay = min(LAST_RETRY_S, FIRST_RETRY_S * 2**failures)
                 failures += 1
@@ -74,14 +81,16 @@ class Informer:
         answer = await self._api.list(self.resource, self._namespace)
         # Items of a list carry neither apiVersion nor kind; the rest of the code relies on both.
         typed = {"apiVersion": self.resource.api_version, "kind": self.resource.kind}
-        fresh = {key_of(item): {**typed, **item} for item in answer["items"]}
+        self._replace({key_of(item): {**typed, **item} for item in answer["items"]})
+        return str(answer["metadata"]["resourceVersion"])
+
+    def _replace(self, fresh: dict[tuple[str, str], Manifest]) -> None:
         gone = [obj for key, obj in self._objects.items() if key not in fresh]
         changed = [obj for key, obj in fresh.items() if _version(self._objects.get(key)) != _version(obj)]
         self._objects = fresh
         self.synced.set()
         for obj in gone + changed:
             self._notify(obj)
-        return str(answer["metadata"]["resourceVersion"])
 
     async def _watch(self, version: str) -> str:
         async for event in self._api.watch(self.resource, self._namespace, version, WATCH_SECONDS):

@@ -40,6 +40,7 @@ PODS = Resource("", "v1", "pods", "Pod")
 EVENTS = Resource("", "v1", "events", "Event")
 CONFIG_MAPS = Resource("", "v1", "configmaps", "ConfigMap")
 SECRETS = Resource("", "v1", "secrets", "Secret")
+SERVICES = Resource("", "v1", "services", "Service")
 
 
 def utc_now() -> dt.datetime:
@@ -115,6 +116,17 @@ def is_ready(pod: Mapping[str, Any]) -> bool:
 def has_condition(conditions: Iterable[Mapping[str, Any]], kind: str) -> bool:
     """True when the condition is there and its status is "True"."""
     return any(c["type"] == kind and c["status"] == "True" for c in conditions)
+
+
+def dated(conditions: Iterable[Manifest], before: Iterable[Manifest], now: dt.datetime) -> list[Manifest]:
+    """Keep the time of conditions whose status did not change; sorted by type as knative does."""
+    old = {c["type"]: c for c in before}
+    result = []
+    for condition in sorted(conditions, key=lambda c: str(c["type"])):
+        same = old.get(condition["type"], {}).get("status") == condition["status"]
+        since = old[condition["type"]]["lastTransitionTime"] if same else to_rfc3339(now)
+        result.append({**condition, "lastTransitionTime": since})
+    return result
 
 
 def container_statuses(pod: Mapping[str, Any]) -> list[Manifest]:

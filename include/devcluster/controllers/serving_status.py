@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Sequence
 
-from include.devcluster.controllers.objects import Manifest, to_rfc3339
+from include.devcluster.controllers.objects import Manifest, dated
 from include.devcluster.controllers.predictor_pods import Pods, Trouble
 from include.devcluster.controllers.predictors import Predictor
 
@@ -42,7 +42,7 @@ def status_of(
     status: Manifest = {
         "observedGeneration": service["metadata"]["generation"],
         "deploymentMode": "Standard",
-        "conditions": _dated(conditions, before.get("conditions") or [], now),
+        "conditions": dated(conditions, before.get("conditions") or [], now),
         "components": {"predictor": component},
         "modelStatus": _model_status(predictors[0], stable),
     }
@@ -66,9 +66,9 @@ def invalid_status(service: Manifest, message: str, now: dt.datetime) -> Manifes
     before = service.get("status") or {}
     conditions = [_condition(kind, False, "InvalidSpec", message) for kind in ("PredictorReady", "Ready")]
     model = {"transitionStatus": "InvalidSpec"}
-    dated = _dated(conditions, before.get("conditions") or [], now)
+    conditions = dated(conditions, before.get("conditions") or [], now)
     generation = service["metadata"]["generation"]
-    return {**before, "observedGeneration": generation, "conditions": dated, "modelStatus": model}
+    return {**before, "observedGeneration": generation, "conditions": conditions, "modelStatus": model}
 
 
 def _explain(predictor: Predictor, trouble: Trouble | None) -> tuple[str, str]:
@@ -103,14 +103,3 @@ def _states(active: str, target: str) -> dict[str, str]:
 def _condition(kind: str, ready: bool, reason: str = "", message: str = "") -> Manifest:
     condition = {"type": kind, "status": "True" if ready else "False", "reason": reason, "message": message}
     return {key: value for key, value in condition.items() if value}
-
-
-def _dated(conditions: Sequence[Manifest], before: Sequence[Manifest], now: dt.datetime) -> list[Manifest]:
-    """Keep the time of conditions whose status did not change; sorted by type as knative does."""
-    old = {c["type"]: c for c in before}
-    dated = []
-    for condition in sorted(conditions, key=lambda c: str(c["type"])):
-        same = old.get(condition["type"], {}).get("status") == condition["status"]
-        since = old[condition["type"]]["lastTransitionTime"] if same else to_rfc3339(now)
-        dated.append({**condition, "lastTransitionTime": since})
-    return dated
