@@ -53,6 +53,18 @@ class Verdict:
     message: str = ""
 
 
+def wanted(namespace: str, port: int) -> list[tuple[Resource, str, Manifest]]:
+    """The GatewayClass and the Gateway that are there from the start, both called :data:`CLASS`.
+
+    :returns: of each its kind, its namespace and its spec.
+    """
+    listener = {"name": "http", "port": port, "protocol": "HTTP"}
+    return [
+        (GATEWAY_CLASSES, "", {"controllerName": CONTROLLER_NAME}),
+        (GATEWAYS, namespace, {"gatewayClassName": CLASS, "listeners": [listener]}),
+    ]
+
+
 def is_ours(gateway: Manifest) -> bool:
     """Whether this controller looks after a Gateway."""
     return bool(gateway["spec"].get("gatewayClassName") == CLASS)

@@ -8,7 +8,7 @@ import httpx
 import yaml
 
 from include.config.platform import NodePool
-from include.devcluster.controllers import gateway_admin
+from include.devcluster.controllers import gateway_admin, gateway_listeners
 from include.stack import kubeconfig
 from include.stack.credentials import KAFKA_USER, MLFLOW_USER
 from include.stack.errors import ServiceError
@@ -98,24 +98,26 @@ def prepare(platform: Platform) -> None:
 
 
 def create_objects(platform: Platform) -> None:
-    """Put the platform's configuration, credentials and service account into the namespace.
+    """Put the platform's configuration, credentials, service account and gateway into the namespace.
 
     :raises ServiceError: the API refuses.
     """
     kubernetes = platform.settings.kubernetes
     config, secrets = platform.settings.platform_environment(), secrets_of(platform)
+    space = f"/api/v1/namespaces/{kubernetes.namespace}"
     objects: list[tuple[str, dict[str, Any]]] = [
-        ("serviceaccounts", _object("ServiceAccount", kubernetes.service_account)),
-        ("serviceaccounts", _object("ServiceAccount", kubernetes.spark_service_account)),
-        ("configmaps", _object("ConfigMap", kubernetes.platform_config_map) | {"data": config}),
+        (f"{space}/serviceaccounts", _object("ServiceAccount", kubernetes.service_account)),
+        (f"{space}/serviceaccounts", _object("ServiceAccount", kubernetes.spark_service_account)),
+        (f"{space}/configmaps", _object("ConfigMap", kubernetes.platform_config_map) | {"data": config}),
         (
-            "secrets",
+            f"{space}/secrets",
             _object("Secret", kubernetes.credentials_secret) | {"type": "Opaque", "stringData": secrets},
         ),
+        *_gateway(platform),
     ]
     with kubeconfig.client(platform.kubeconfig) as api:
-        for kind, body in objects:
-            path = f"/api/v1/namespaces/{kubernetes.namespace}/{kind}/{body['metadata']['name']}"
+        for collection, body in objects:
+            path = f"{collection}/{body['metadata']['name']}"
             try:
                 api.patch(
                     path,
@@ -126,6 +128,18 @@ def create_objects(platform: Platform) -> None:
             except httpx.HTTPError as error:
                 where = platform.kubeconfig if platform.own_cluster else platform.paths.logs / f"{NAME}.log"
                 raise ServiceError(f"the cluster does not take {path}: {error}. See {where}") from error
+
+
+def _gateway(platform: Platform) -> list[tuple[str, dict[str, Any]]]:
+    """The GatewayClass and the Gateway that HTTPRoutes name; a cluster of one's own may not know the kinds."""
+    if platform.own_cluster:
+        return []
+    return [
+        (resource.path(space), _object(resource.kind, gateway_listeners.CLASS, resource.api_version) | {"spec": spec})
+        for resource, space, spec in gateway_listeners.wanted(
+            platform.settings.kubernetes.namespace, platform.ports.gateway
+        )
+    ]
 
 
 def secrets_of(platform: Platform) -> dict[str, str]:
@@ -145,8 +159,8 @@ def secrets_of(platform: Platform) -> dict[str, str]:
     }
 
 
-def _object(kind: str, name: str) -> dict[str, Any]:
-    return {"apiVersion": "v1", "kind": kind, "metadata": {"name": name}}
+def _object(kind: str, name: str, api_version: str = "v1") -> dict[str, Any]:
+    return {"apiVersion": api_version, "kind": kind, "metadata": {"name": name}}
 
 
 def _nodes(name: str, pool: NodePool) -> list[dict[str, Any]]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from include.devcluster.controllers.gateway_listeners import HTTP_ROUTES
 from include.devcluster.controllers.inference_service import INFERENCE_SERVICES
 from include.devcluster.controllers.mpi_job import MPI_JOBS
 from include.devcluster.controllers.objects import PODS
@@ -19,6 +20,7 @@ from tests.devcluster.controllers.processes import (
     Rig,
     dev_cluster,
     install_definitions,
+    install_gateway,
     running_envoy,
 )
 from tests.devcluster.controllers.support import Gateway, wait_for
@@ -55,12 +57,13 @@ def rig(tmp_path_factory: pytest.TempPathFactory, kubeconfig: Path | None) -> It
         if kubeconfig is not None:
             install_definitions(cluster)
         cluster.install_tools()
+        install_gateway(cluster)
         running = Controllers(folder, path, cluster)
         running.start()
         stack.callback(running.kill, signal.SIGTERM)
         yield Rig(cluster, running, server)
         assert running.exit_code() is None, (folder / "controllers.log").read_text()
-        for resource in (INFERENCE_SERVICES, MPI_JOBS, SPARK_APPLICATIONS):
+        for resource in (HTTP_ROUTES, INFERENCE_SERVICES, MPI_JOBS, SPARK_APPLICATIONS):
             for left in cluster.items(resource):
                 cluster.delete(resource, left["metadata"]["name"])
         wait_for(lambda: not cluster.items(PODS), "the pods to go")

@@ -57,7 +57,13 @@ class Gateway:
     directory: Path
     url: str
     admin_url: str
+    pid: int
     token: str = "of the tests"
+
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+        return int(self.url.rpartition(":")[2])
 
 
 async def eventually(holds: Callable[[], bool | Awaitable[bool]], seconds: float = 30) -> None:
