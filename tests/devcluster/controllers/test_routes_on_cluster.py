@@ -202,7 +202,7 @@ def test_nothing_is_said_before_envoy_has_taken_it_over(
     os.kill(cluster.gateway.pid, signal.SIGSTOP)
     try:
         route.change(to(versions[1]))
-        end = time.monotonic() + 4
+        end = time.monotonic() + 10  # longer than the controllers wait for Envoy in one try
         while time.monotonic() < end:
             assert not in_force(cluster.get(HTTP_ROUTES, route.name))
             time.sleep(0.1)
@@ -363,13 +363,15 @@ def test_new_pods_behind_a_route(cluster: Cluster, route: Route) -> None:
     cluster.wait(INFERENCE_SERVICES, f"{ENTRY}-v5", ready)
     route.set(to(f"{ENTRY}-v5-predictor"))
     settle(route.url)
-    with load(route.url) as clients:
+    with load(route.url) as clients, load(f"{cluster.gateway.url}{route.path}/slow") as slow:
         clients.some(50)
         changed = predictor(cluster, "v5b") | {"name": ""}
         cluster.patch(INFERENCE_SERVICES, f"{ENTRY}-v5", {"spec": {"predictor": changed}})
         wait_for(lambda: set(clients.some(50)) == {"v5b"}, "the new pod alone", 90)
         clients.some(500)
+        wait_for(lambda: "v5b" in slow.answers, "a slow answer of the new pod")
     assert set(clients.answers) == {"v5", "v5b"}, clients.answers
+    assert set(slow.answers) == {"v5", "v5b"}, slow.answers
     cluster.delete(INFERENCE_SERVICES, f"{ENTRY}-v5")
 
 
