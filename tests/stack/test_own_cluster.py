@@ -2,14 +2,16 @@
 
 import base64
 from pathlib import Path
+from typing import Any
 
 import boto3
+import httpx
 import pytest
 import yaml
 
 from include.stack import kubeconfig
 from include.stack.errors import StackError
-from include.stack.services import catalogue
+from include.stack.services import catalogue, devcluster
 from tests.stack.conftest import Sandbox
 
 # A second loopback address stands for the one by which pods see this machine.
@@ -48,6 +50,38 @@ def test_where_the_operators_are_podiums_controllers_stay_off(own: Sandbox, monk
     names = {service.name for service in catalogue.services(own.platform(monkeypatch))}
     assert "exposure" in names
     assert "controllers" not in names
+
+
+def _created(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> dict[str, dict[str, Any]]:
+    """What start-up puts into the cluster, by path."""
+    asked: dict[str, dict[str, Any]] = {}
+
+    def handle(request: httpx.Request) -> httpx.Response:
+        asked[request.url.path] = yaml.safe_load(request.content)
+        return httpx.Response(200, json={})
+
+    api = httpx.Client(base_url="https://cluster.test", transport=httpx.MockTransport(handle))
+    monkeypatch.setattr(kubeconfig, "client", lambda _: api)
+    devcluster.create_objects(sandbox.platform(monkeypatch))
+    return asked
+
+
+def test_the_dev_cluster_has_a_gateway_that_routes_can_name(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    created = _created(sandbox, monkeypatch)
+    group = "/apis/gateway.networking.k8s.io/v1"
+    gateway = created[f"{group}/namespaces/podium/gateways/podium"]
+    assert (gateway["apiVersion"], gateway["kind"]) == ("gateway.networking.k8s.io/v1", "Gateway")
+    assert [listener["port"] for listener in gateway["spec"]["listeners"]] == [sandbox.ports["gateway"]]
+    assert f"{group}/gatewayclasses/{gateway['spec']['gatewayClassName']}" in created
+    assert "/api/v1/namespaces/podium/secrets/podium-credentials" in created
+
+
+def test_a_cluster_of_ones_own_is_asked_for_no_kind_that_it_may_not_have(
+    own: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    created = _created(own, monkeypatch)
+    assert created
+    assert all(path.startswith("/api/v1/namespaces/podium/") for path in created)
 
 
 def _config(**user: str) -> str:

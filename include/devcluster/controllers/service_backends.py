@@ -66,7 +66,7 @@ def selects(service: Manifest, pod: Manifest) -> bool:
 def _endpoints(service: Manifest, port: Manifest, around: Surroundings) -> Iterable[Endpoint]:
     for pod in around.pods:
         address = (pod.get("status") or {}).get("podIP")
-        number = _target(pod, port.get("targetPort", port["port"]))
+        number = _target(pod, port.get("targetPort") or port["port"])
         # The address of a pod that has ended may be another pod's by now.
         if not selects(service, pod) or phase(pod) != "Running" or not address or not number:
             continue

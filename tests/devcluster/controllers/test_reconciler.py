@@ -150,6 +150,30 @@ def test_a_server_that_fails_or_goes_away_is_asked_again() -> None:
     asyncio.run(scenario())
 
 
+def test_a_kind_that_a_cluster_may_lack_is_there_as_soon_as_it_is_served() -> None:
+    served = asyncio.Event()
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        if not served.is_set():
+            return web.json_response({"reason": "NotFound", "message": "no such kind"}, status=404)
+        if "watch" in request.query:
+            await asyncio.sleep(60)
+        return web.json_response({"metadata": {"resourceVersion": "1"}, "items": [thing("a", 1)]})
+
+    async def scenario() -> None:
+        async with api_server(handle) as api:
+            optional, needed = Informer(api, THINGS, "podium", optional=True), Informer(api, THINGS, "podium")
+            async with running(optional), running(needed):
+                async with asyncio.timeout(10):
+                    await optional.synced.wait()
+                assert list(optional) == []
+                assert not needed.synced.is_set(), "what must be there is waited for"
+                served.set()
+                await eventually(lambda: bool(list(optional)))
+
+    asyncio.run(scenario())
+
+
 def test_a_watch_that_falls_silent_is_given_up_and_what_it_kept_back_is_seen(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

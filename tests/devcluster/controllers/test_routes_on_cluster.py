@@ -325,6 +325,30 @@ def test_what_the_schema_refuses(cluster: Cluster) -> None:
         assert field in answer.json()["details"]["causes"][0]["field"], answer.text
 
 
+def counted(cluster: Cluster, name: str) -> int:
+    """Requests that Envoy has sent to a Service of the namespace, copies among them."""
+    shown = {"Authorization": f"Bearer {cluster.gateway.token}"}
+    text = httpx.get(f"{cluster.gateway.admin_url}/stats?format=prometheus", headers=shown, trust_env=False).text
+    line = f'envoy_cluster_upstream_rq_total{{envoy_cluster_name="{cluster.namespace}_{name}"}} '
+    return sum(int(each.removeprefix(line)) for each in text.splitlines() if each.startswith(line))
+
+
+def test_a_mirror_counts_under_the_name_of_its_service(
+    cluster: Cluster, versions: tuple[str, str], route: Route
+) -> None:
+    first, second = versions
+    route.set(to(first), filters=[mirror(second, percent=50)])
+    settle(route.url)
+    time.sleep(0.5)
+    before = counted(cluster, first), counted(cluster, second)
+    with httpx.Client(trust_env=False) as client:
+        assert {client.get(route.url).json()["version"] for _ in range(400)} == {"v1"}
+    time.sleep(0.5)
+    sent, copied = counted(cluster, first) - before[0], counted(cluster, second) - before[1]
+    assert sent == 400
+    assert 150 < copied < 250, copied
+
+
 def test_headers_choose(cluster: Cluster, versions: tuple[str, str], route: Route) -> None:
     first, second = versions
     route.set(to(first))
