@@ -27,7 +27,7 @@ def entries(route: Manifest, spec: RouteSpec, clusters: Clusters) -> list[Entry]
     found = []
     for place, rule in spec.rules:
         action = _action(rule, clusters)
-        for number, match in enumerate(rule.matches or (Match(),)):
+        for number, match in enumerate(rule.matches):
             order = (*_precedence(match), created, "/".join(key_of(route)), place, number)
             found.append(Entry(spec.hostnames, order, {"match": _match(match), **action}))
     return found

@@ -26,7 +26,7 @@ from include.devcluster.controllers.objects import (
     utc_now,
 )
 from include.devcluster.controllers.predictor_pods import orphans, sort_pods
-from include.devcluster.controllers.predictor_services import expose
+from include.devcluster.controllers.predictor_services import enqueue_owners, expose
 from include.devcluster.controllers.predictors import InvalidSpecError, Predictor, pod_manifest, predictors_of
 from include.devcluster.controllers.reconciler import Controller, Key
 from include.devcluster.controllers.serving_backends import backends_of, stand_in
@@ -50,7 +50,7 @@ class InferenceServiceController(Controller):
         self, api: KubeApi, owners: Informer, pods: Informer, services: Informer, gateway: GatewayContents, url: str
     ) -> None:
         super().__init__(api, owners, pods)
-        services.subscribe(self._enqueue_owner)
+        services.subscribe(lambda service: enqueue_owners(self, service))
         self._services = services
         self._gateway = gateway
         gateway.serve_services(self._served)

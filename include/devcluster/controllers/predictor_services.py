@@ -6,13 +6,13 @@ to the container's first port, and each further port keeps its number.
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Sequence
 
+from include.devcluster.controllers.client import ApiError
 from include.devcluster.controllers.informer import Informer
 from include.devcluster.controllers.objects import SERVICES, Manifest, is_controlled_by, is_deleting, key_of
 from include.devcluster.controllers.predictors import APP_LABEL, SERVICE_LABEL, Predictor
-from include.devcluster.controllers.reconciler import Controller, NotOwnedError
+from include.devcluster.controllers.reconciler import Controller
 
 PORT = 80
 
@@ -37,17 +37,34 @@ def _port(container: Manifest, port: int, target: int, among_others: bool) -> Ma
 
 
 async def expose(controller: Controller, owner: Manifest, predictors: Sequence[Predictor], services: Informer) -> None:
-    """Bring the Services of an InferenceService in line with its predictors."""
+    """Bring the Services of an InferenceService in line with its predictors, which serve without them too."""
     namespace = key_of(owner)[0]
     wanted = {predictor.workload: service_manifest(owner, predictor) for predictor in predictors}
     for name, manifest in wanted.items():
         there = services.get((namespace, name))
-        if there is None or not is_controlled_by(there, owner):
-            # The predictor serves without it; a Service of that name that is another's is told by an event.
-            with contextlib.suppress(NotOwnedError):
-                await controller.create_child(owner, SERVICES, manifest)
-        elif any(there["spec"].get(key) != manifest["spec"][key] for key in ("selector", "ports")):
-            await controller.apply_child(owner, SERVICES, manifest)
+        if there is not None and not is_controlled_by(there, owner):
+            text = f'Service "{name}" already exists and is not managed by {owner["metadata"]["name"]}'
+            await controller.event(owner, "Warning", "ErrResourceExists", f"{text}: delete or rename one of them")
+        elif there is None or any(there["spec"].get(key) != manifest["spec"][key] for key in ("selector", "ports")):
+            await _apply(controller, owner, manifest)
     for left in services:
         if is_controlled_by(left, owner) and left["metadata"]["name"] not in wanted and not is_deleting(left):
             await controller.api.delete(SERVICES, *key_of(left), uid=left["metadata"]["uid"])
+
+
+async def _apply(controller: Controller, owner: Manifest, manifest: Manifest) -> None:
+    try:
+        await controller.apply_child(owner, SERVICES, manifest)
+    except ApiError as error:
+        if error.status != 422:
+            raise
+        # A pod may have a name that is none for a Service, such as one with a dot.
+        await controller.event(owner, "Warning", "ServiceRefused", str(error))
+
+
+def enqueue_owners(controller: Controller, service: Manifest) -> None:
+    """Have the InferenceServices looked at that may ask for a Service of this name, whosever it is."""
+    namespace, name = key_of(service)
+    for owner in map(key_of, controller.owners):
+        if owner[0] == namespace and name.startswith(f"{owner[1]}-"):
+            controller.queue.add(owner)

@@ -198,10 +198,15 @@ class Rule(Part):
     """Which requests (any of the matches), and what becomes of them."""
 
     name: str = ""
-    matches: tuple[Match, ...] = ()
+    matches: tuple[Match, ...] = (Match(),)
     filters: tuple[Annotated[MirrorFilter | RewriteFilter | HeaderFilter, Field(discriminator="type")], ...] = ()
     backend_refs: tuple[BackendRef, ...] = ()
     timeouts: Timeouts = Timeouts()
+
+    @field_validator("matches")
+    @classmethod
+    def _everything(cls, value: tuple[Match, ...]) -> tuple[Match, ...]:
+        return value or (Match(),)
 
     @model_validator(mode="after")
     def _can_be_served(self) -> Self:

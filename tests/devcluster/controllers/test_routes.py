@@ -404,6 +404,8 @@ def test_whatever_is_accepted_envoy_takes(gateway: Gateway) -> None:
                 rule(to("v1", 1_000_000), matches=[match], filters=filters, timeouts={"request": "99999h"}),
                 rule(*(to("v1", 1_000_000) for _ in range(16)), matches=[exact("//")]),
                 rule(to("v1"), matches=[prefix("//")]),
+                rule(to("v1"), matches=[prefix("/" + "(a" * 500, ("b", "c" * 4096))], filters=[rewrite("/")]),
+                rule(to("v1"), filters=[rewrite("/" + "d" * 1023)]),
                 hostnames=["by-path", "*.by-path", "a.b", "*.a.b", "rec.podium.local"],
             )
             world = World(*servers)

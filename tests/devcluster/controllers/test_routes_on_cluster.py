@@ -173,8 +173,30 @@ def test_services_come_and_go_with_their_predictors(cluster: Cluster) -> None:
     wait_for(lambda: len(cluster.get(SERVICES, "exposed-v1-predictor")["spec"]["ports"]) == 2, "the new port")
     ports = cluster.get(SERVICES, "exposed-v1-predictor")["spec"]["ports"]
     assert [(p["name"], p["port"], p["targetPort"]) for p in ports] == [("http1", 80, 8080), ("port-9090", 9090, 9090)]
+    change(cluster, "exposed", predictor=predictor(cluster, "v1"))
+    wait_for(lambda: len(cluster.get(SERVICES, "exposed-v1-predictor")["spec"]["ports"]) == 1, "the port to go")
     cluster.delete(INFERENCE_SERVICES, "exposed")
     wait_for(lambda: not cluster.exists(SERVICES, "exposed-v1-predictor"), "the Service to go")
+
+
+def test_a_predictor_serves_without_its_service(cluster: Cluster) -> None:
+    """Its name is taken, or is none for a Service; once it is free, the Service is made."""
+    spec = {"ports": [{"port": 1}], "selector": {"app": "somebody"}}
+    cluster.create(SERVICES, {"metadata": {"name": "taken-v1-predictor"}, "spec": spec})
+    cluster.create(INFERENCE_SERVICES, service(cluster, "taken"))
+    cluster.create(INFERENCE_SERVICES, service(cluster, "dotted", "v1.2"))
+    for name, reason in (("taken", "ErrResourceExists"), ("dotted", "ServiceRefused")):
+        url = cluster.wait(INFERENCE_SERVICES, name, ready)["status"]["url"]
+        settle(url)
+        assert get(f"{url}/x").status_code == 200
+        cluster.wait_for_events(name, reason)
+    assert cluster.get(SERVICES, "taken-v1-predictor")["spec"]["selector"] == {"app": "somebody"}
+    cluster.delete(SERVICES, "taken-v1-predictor")
+    wait_for(lambda: cluster.exists(SERVICES, "taken-v1-predictor"), "the Service, now that its name is free")
+    owners = cluster.get(SERVICES, "taken-v1-predictor")["metadata"]["ownerReferences"]
+    assert [owner["name"] for owner in owners] == ["taken"]
+    for name in ("taken", "dotted"):
+        cluster.delete(INFERENCE_SERVICES, name)
 
 
 def test_weights_change_under_load(cluster: Cluster, versions: tuple[str, str], route: Route) -> None:
