@@ -116,20 +116,20 @@ class Watch:
     def begin(self, canary: Counters, champion: Counters) -> None:
         """A step's traffic comes into force; what was counted before is not of it."""
         self.canary, self.champion = Sample(), Sample()
-        self.seen = {
-            "canary": canary.after(self.seen["canary"]),
-            "champion": champion.after(self.seen["champion"]),
-        }
+        self._remember(canary, champion)
         self.evidence.begin_step()
 
     def look(self, step: Step, canary: Counters, champion: Counters) -> None:
         """Take in what was counted since the last look."""
         new = {"canary": canary.since(self.seen["canary"]), "champion": champion.since(self.seen["champion"])}
         self.canary, self.champion = self.canary.plus(new["canary"]), self.champion.plus(new["champion"])
-        self.seen = {"canary": canary.after(self.seen["canary"]), "champion": champion.after(self.seen["champion"])}
+        self._remember(canary, champion)
         self.evidence.add(
             self.limits.trials(new["canary"]), self.limits.trials(new["champion"]), alone=step.is_last_of_all
         )
+
+    def _remember(self, canary: Counters, champion: Counters) -> None:
+        self.seen = {"canary": canary.after(self.seen["canary"]), "champion": champion.after(self.seen["champion"])}
 
     def judge(self, step: Step, elapsed_s: float) -> tuple[Verdict, str]:
         """Judge the present step by what was seen until now.

@@ -230,9 +230,13 @@ def test_another_attempt_goes_on_where_the_first_one_was(platform: Platform, ser
     assert begin(lambda: rollout(service, "2"), ti.retried()) == record
 
 
-def without_metrics(patch: pytest.MonkeyPatch) -> None:
+@contextmanager
+def without_metrics() -> Iterator[None]:
     """The metrics lead nowhere, as when their source is away."""
-    patch.setenv("PODIUM_PORTS__GATEWAY_ADMIN", str(free_port()))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PODIUM_PORTS__GATEWAY_ADMIN", str(free_port()))
+        settings.cache_clear()
+        yield
     settings.cache_clear()
 
 
@@ -245,13 +249,11 @@ def test_while_metrics_are_away_the_share_stays_and_the_rollout_goes_on_when_the
         with pytest.raises(TaskDeferred) as stepping:
             call(rollout(service, "2"), "resume_ready", ti, event=fire(first))
         passed = fire(stepping.value)
-        with pytest.MonkeyPatch.context() as patch:
-            without_metrics(patch)
+        with without_metrics():
             with pytest.raises(TaskDeferred) as waiting:
                 call(rollout(service, "2"), "resume_step", ti, event=passed)
             assert waiting.value.method_name == "resume_metrics"
             assert spec(platform, service)["canary"][0]["trafficPercent"] == 25, "the share that was in force"
-        settings.cache_clear()
         # The task fails, for any reason, and somebody clears it.
         record = run(lambda: rollout(service, "2"), ti.cleared())
     assert record["outcome"] == "promoted"
@@ -263,13 +265,11 @@ def test_a_step_that_finds_no_metrics_in_its_time_takes_the_canary_back(
 ) -> None:
     ti = Ti("rollout", run_id=service)
     first = begin(lambda: rollout(service, "2"), ti)
-    with pytest.MonkeyPatch.context() as patch:
-        without_metrics(patch)
+    with without_metrics():
         with pytest.raises(TaskDeferred) as waiting:
             call(rollout(service, "2"), "resume_ready", ti, event=fire(first))
         assert waiting.value.method_name == "resume_metrics"
         record = call(rollout(service, "2"), "resume_metrics", ti, event={"readable": False})
-    settings.cache_clear()
     assert record["outcome"] == "rolled_back"
     assert "no data to judge by" in record["reason"]
     assert not spec(platform, service).get("canary")
@@ -286,13 +286,11 @@ def test_the_close_needs_no_metrics_and_a_cleared_task_still_tells_of_the_new_ch
         with pytest.raises(TaskDeferred) as at_100:
             call(rollout(service, "2"), "resume_step", ti, event=fire(at_25.value))
         passed = fire(at_100.value)
-    with pytest.MonkeyPatch.context() as patch:
-        without_metrics(patch)
+    with without_metrics():
         record = call(rollout(service, "2"), "resume_step", ti, event=passed)
         assert (record["outcome"], registry.aliases) == ("promoted", {"champion": "2"})
         # The worker dies before Airflow knows; somebody clears the task.
         assert begin(lambda: rollout(service, "2"), ti.cleared()) == record
-    settings.cache_clear()
 
 
 def test_a_killed_rollout_leaves_the_stable_version_alone(platform: Platform, service: str, registry: Registry) -> None:

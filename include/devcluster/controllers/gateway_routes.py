@@ -9,13 +9,13 @@ from typing import Any
 from include.devcluster.controllers.gateway import REQUEST_TIMEOUT, RETRY_POLICY
 from include.devcluster.controllers.gateway_hosts import Entry
 from include.devcluster.controllers.objects import Manifest, key_of
-from include.devcluster.controllers.route_spec import BackendRef, HeaderChange, Match, MirrorRef, RouteSpec, Rule
+from include.devcluster.controllers.route_spec import HeaderChange, Match, RouteSpec, Rule, ServiceRef
 
 UNRESOLVED = "unresolved"
 """No cluster has this name: Envoy answers 500 for what is sent there."""
 MILLION = 1_000_000
 
-Clusters = Mapping[BackendRef | MirrorRef, str]
+Clusters = Mapping[ServiceRef, str]
 
 
 def entries(route: Manifest, spec: RouteSpec, clusters: Clusters) -> list[Entry]:

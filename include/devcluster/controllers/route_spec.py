@@ -42,14 +42,19 @@ class ParentRef(Part):
     port: int = 0
 
 
-class BackendRef(Part):
-    """A Service, and its share of the requests: ``weight`` over the sum of all weights of the rule."""
+class ServiceRef(Part):
+    """A Service."""
 
     group: str = ""
     kind: str = "Service"
     namespace: str = ""
     name: str
     port: int = 0
+
+
+class BackendRef(ServiceRef):
+    """A Service, and its share of the requests: ``weight`` over the sum of all weights of the rule."""
+
     weight: int = Field(default=1, ge=0, le=1_000_000)
 
 
@@ -75,16 +80,6 @@ class Match(Part):
     headers: tuple[HeaderMatch, ...] = ()
 
 
-class MirrorRef(Part):
-    """A Service that gets copies."""
-
-    group: str = ""
-    kind: str = "Service"
-    namespace: str = ""
-    name: str
-    port: int = 0
-
-
 class Fraction(Part):
     """A share of the requests."""
 
@@ -101,7 +96,7 @@ class Fraction(Part):
 class Mirror(Part):
     """Copies of a share of the requests, whose answers nobody sees; of all of them by default."""
 
-    backend_ref: MirrorRef
+    backend_ref: ServiceRef
     percent: int | None = Field(default=None, ge=0, le=100)
     fraction: Fraction | None = None
 

@@ -16,7 +16,7 @@ from include.devcluster.controllers.gateway_hosts import Entry
 from include.devcluster.controllers.gateway_listeners import CONTROLLER_NAME, Verdict, parent_verdict
 from include.devcluster.controllers.gateway_routes import entries
 from include.devcluster.controllers.objects import Manifest, dated, key_of, shorten
-from include.devcluster.controllers.route_spec import BackendRef, MirrorRef, ParentRef, parse, told
+from include.devcluster.controllers.route_spec import ParentRef, ServiceRef, parse, told
 from include.devcluster.controllers.service_backends import Surroundings, Unresolved, resolve
 
 MESSAGE_LIMIT = 32768
@@ -54,7 +54,7 @@ def plan(
     """
     namespace = key_of(route)[0]
     spec = parse(route)
-    refs: list[BackendRef | MirrorRef] = []
+    refs: list[ServiceRef] = []
     for _, rule in spec.rules:
         refs += [*rule.backend_refs, *(mirror.backend_ref for mirror in rule.mirrors)]
     found = {ref: resolve(ref, namespace, around) for ref in refs}

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from include.devcluster.controllers.gateway import Backend, Endpoint, service_cluster_name
 from include.devcluster.controllers.objects import Manifest, is_deleting, is_ready, key_of, labels_of, phase
-from include.devcluster.controllers.route_spec import BackendRef, MirrorRef
+from include.devcluster.controllers.route_spec import ServiceRef
 
 HTTP_PROTOCOLS = ("", "http", "kubernetes.io/http")
 
@@ -33,7 +33,7 @@ class Surroundings:
     leaving: Set[tuple[str, int]] = frozenset()
 
 
-def resolve(ref: BackendRef | MirrorRef, namespace: str, around: Surroundings) -> Backend | Unresolved:
+def resolve(ref: ServiceRef, namespace: str, around: Surroundings) -> Backend | Unresolved:
     """The Envoy cluster of a reference. One whose Service has no ready pod resolves too: Envoy answers 503 for it."""
     where = ref.namespace or namespace
     text = f"{ref.kind} {where}/{ref.name}"

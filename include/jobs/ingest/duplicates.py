@@ -106,10 +106,11 @@ def part(
     own, columns = Keys(), _columns(contract)
     own.add(numbers_of(rows, decision.key))
     looked = Looked(Near.of(events, interval, decision), own, Span.of(events, [], decision.key[0]))
+    published = files_of(events, interval.start, MAIN_BRANCH)
     taken: list[pa.Table] = []
     for numbers in own.parts():
         taken += looked.near.rows(events, numbers, looked.span, columns)
-        for file in files_of(events, interval.start, MAIN_BRANCH):
+        for file in published:
             taken += rows_of(events, file, decision.key, numbers, columns)
     worked = [_worked(each, contract, decision, taken=True) for each in taken]
     lost = _later(pa.concat_tables([*worked, _worked(rows, contract, decision, taken=False)]), decision)

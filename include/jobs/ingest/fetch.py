@@ -44,9 +44,13 @@ RANGES: Final = Ahead(1_048_576, 4_096)
 LOOKS: Final = Ahead(131_072, 16_384)
 
 
-def consumer(common: Mapping[str, Any], isolation: str, ahead: Ahead = RANGES) -> Consumer:
-    """A consumer of explicit ranges; `isolation` is `read_committed` or `read_uncommitted`."""
-    return Consumer(
+def consumer(common: Mapping[str, Any], name: str, isolation: str, ahead: Ahead = RANGES) -> Consumer:
+    """A consumer of explicit ranges of a topic; `isolation` is `read_committed` or `read_uncommitted`.
+
+    Raises:
+        KafkaUnavailableError: no broker answers.
+    """
+    made = Consumer(
         {
             **common,
             # Required by the client; with explicit assignment and no commits no group is ever joined.
@@ -65,6 +69,13 @@ def consumer(common: Mapping[str, Any], isolation: str, ahead: Ahead = RANGES) -
             "fetch.wait.max.ms": 50,
         }
     )
+    try:
+        # If it has no leaders yet, the client looks for them a second after it is given partitions.
+        made.list_topics(name, STALL_S)
+    except KafkaException as error:
+        made.close()
+        raise _unavailable(name, error) from error
+    return made
 
 
 def fetch(
@@ -123,15 +134,17 @@ def _assign(
 ) -> None:
     begin = [TopicPartition(name, number, starts[number], leader_epoch=epochs.get(number, -1)) for number in numbers]
     try:
-        # If it has no leaders yet, the client looks for them a second after it was given the partitions.
-        source.list_topics(name, STALL_S)
         source.assign(begin)
-        # If it has them, it asks the broker for an epoch only when it is sent somewhere.
+        # If the client knows the leaders, it asks the broker for an epoch only when it is sent somewhere.
         for partition in begin:
             if partition.partition in epochs:
                 source.seek(partition)
     except KafkaException as error:
-        raise KafkaUnavailableError(f"topic {name}: {error.args[0].str()}") from error
+        raise _unavailable(name, error) from error
+
+
+def _unavailable(name: str, error: KafkaException) -> KafkaUnavailableError:
+    return KafkaUnavailableError(f"topic {name}: {error.args[0].str()}")
 
 
 def _apart(name: str, messages: list[Any], cut: dict[int, str] | None) -> tuple[list[Any], list[tuple[int, float]]]:

@@ -238,15 +238,15 @@ class Topic:
 
     @cached_property
     def _ranges(self) -> Consumer:
-        return consumer(self._common, "read_committed")
+        return consumer(self._common, self.name, "read_committed")
 
     @cached_property
     def _committed(self) -> Consumer:
-        return consumer(self._common, "read_committed", LOOKS)
+        return consumer(self._common, self.name, "read_committed", LOOKS)
 
     @cached_property
     def _uncommitted(self) -> Consumer:
-        return consumer(self._common, "read_uncommitted", LOOKS)
+        return consumer(self._common, self.name, "read_uncommitted", LOOKS)
 
     def _describe(self) -> tuple[str, list[int]]:
         try:
